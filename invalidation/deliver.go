@@ -1,0 +1,173 @@
+package invalidation
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/layercache/layercache/l2"
+	"github.com/layercache/layercache/telemetry"
+)
+
+// maxPending bounds the invalidations of a partition that wait for Redis. One more, and they become one invalidation of
+// everything: nothing is lost, and memory stays bounded.
+const maxPending = 1024
+
+// deliver executes deliveries, each of another partition, and keeps those that fail for later.
+func (b *Redis) deliver(ctx context.Context, parts []*delivery, asOf uint64) *Receipt {
+	ctx = context.WithoutCancel(ctx) // the commit stands, whatever becomes of the caller
+	var others sync.WaitGroup
+	for i, d := range parts {
+		if i == len(parts)-1 {
+			b.parts[d.index].deliver(ctx, d)
+			break
+		}
+		others.Go(func() { b.parts[d.index].deliver(ctx, d) }) // waited for below
+	}
+	others.Wait()
+	return &Receipt{tokens: b.tokens, asOf: asOf, parts: parts, wait: b.wait, epochs: b.epochs, until: b.untilInForce}
+}
+
+func (p *partition) deliver(ctx context.Context, d *delivery) {
+	if err := p.execute(ctx, d); err != nil {
+		p.postpone(d, err)
+		p.void(d) // from here on reads of these ids do not ask L2, see pendingFor
+	}
+}
+
+// execute asks the server to execute d and notes the answer.
+func (p *partition) execute(ctx context.Context, d *delivery) error {
+	ctx, cancel := context.WithTimeout(ctx, p.bus.link.cfg.CallTimeout)
+	defer cancel()
+	pos, err := p.send(ctx, d)
+	if err != nil {
+		d.fail(err)
+		return err
+	}
+	t := now()
+	p.observe(pos.Epoch)
+	p.void(d)
+	d.succeed(t, pos, p.bus.store.LongestLease())
+	tel, ns := p.telemetry(), p.namespace()
+	if d.all {
+		tel.Count(ns, telemetry.InvalidationSentAll, 1)
+		tel.Count(ns, telemetry.EpochChangeExplicit, 1)
+	} else {
+		tel.Count(ns, telemetry.InvalidationSent, int64(len(d.ids)))
+	}
+	return nil
+}
+
+// send runs d's script. With another number of partitions than the namespace has it would reach nobody and look executed:
+// so not before partition 0, which checks that itself, was found to fit.
+func (p *partition) send(ctx context.Context, d *delivery) (l2.Position, error) {
+	if p.index > 0 && !p.bus.fits.Load() {
+		if err := p.bus.parts[0].renewNow(ctx); err != nil && !p.bus.fits.Load() {
+			return l2.Position{}, err
+		}
+	}
+	if d.all {
+		return p.bus.store.Reset(ctx, p.index, "")
+	}
+	answer, err := p.bus.store.Invalidate(ctx, p.index, l2.Invalidation{IDs: d.ids, AsOf: d.asOf, WantAck: true})
+	return answer.Position, err
+}
+
+// void drops what this process holds of d's ids: after the script, so that what was loaded before it is void when the caller
+// goes on and reads its own writes; and before anybody is told that d is executed.
+func (p *partition) void(d *delivery) {
+	if d.all {
+		p.bus.target.RaiseAll(d.asOf)
+	} else {
+		p.bus.target.Invalidated(d.ids, d.asOf)
+	}
+}
+
+// postpone keeps d for the delivery loop. Until it is delivered, L2 is not asked for its ids.
+func (p *partition) postpone(d *delivery, err error) {
+	tel, ns := p.telemetry(), p.namespace()
+	tel.Count(ns, telemetry.InvalidationPending, int64(max(1, len(d.ids))))
+	tel.Report(ns, "invalidate", err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return // nobody delivers any more, which the receipt's Wait says
+	}
+	p.pending = append(p.pending, d)
+	if len(p.pending) > maxPending {
+		p.pending = []*delivery{merge(p.index, p.pending)}
+	}
+	p.npending.Store(int32(len(p.pending)))
+	p.wanted = true // its success says that Redis is back
+	signal(p.bus.link.wakeDelivery)
+	p.bus.link.poke()
+}
+
+// pendingFor says whether an invalidation of the id waits to be delivered.
+func (p *partition) pendingFor(id l2.ID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range p.pending {
+		if d.all || slices.Contains(d.ids, id) {
+			return true
+		}
+	}
+	return false
+}
+
+// deliveryLoop delivers what is pending, oldest first, with a growing pause between failures.
+func (l *Link) deliveryLoop() {
+	pause := retryMin
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-l.wakeDelivery:
+		}
+		failed := false
+		for _, p := range l.partitions() {
+			failed = !p.deliverPending(l.ctx) || failed
+		}
+		if !failed {
+			pause = retryMin
+			continue
+		}
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-l.back:
+			pause = retryMin
+		case <-time.After(spread(pause)):
+			pause = min(2*pause, retryMax)
+		}
+		signal(l.wakeDelivery)
+	}
+}
+
+// deliverPending tries each pending delivery once, oldest first. It answers whether all were delivered. One that Redis refuses
+// does not hold up the others.
+func (p *partition) deliverPending(ctx context.Context) bool {
+	p.mu.Lock()
+	pending := slices.Clone(p.pending)
+	p.mu.Unlock()
+	delivered := true
+	for _, d := range pending {
+		if err := p.execute(ctx, d); err != nil {
+			var refused redis.Error
+			if !errors.As(err, &refused) {
+				return false // it does not answer at all
+			}
+			delivered = false
+			continue
+		}
+		p.mu.Lock()
+		p.pending = slices.DeleteFunc(p.pending, func(other *delivery) bool { return other == d })
+		p.npending.Store(int32(len(p.pending)))
+		p.mu.Unlock()
+	}
+	return delivered
+}

@@ -1,0 +1,291 @@
+package invalidation_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/layercache/layercache/invalidation"
+	"github.com/layercache/layercache/l2"
+	"github.com/layercache/layercache/l2/redistest"
+	"github.com/layercache/layercache/telemetry"
+)
+
+// outage joins a process through a proxy, and one that is not cut off.
+func outage(t *testing.T) (p, other *process, proxy *redistest.Proxy) {
+	t.Helper()
+	server := redistest.Start(t)
+	proxy = redistest.NewProxy(t, server.Addr())
+	p, other = join(t, proxy.Client()), join(t, server.Client())
+	ripe(t, p, other)
+	received(t, p, other)
+	return p, other, proxy
+}
+
+func TestInvalidationIsPendingWhileRedisIsOutAndDeliveredWhenItIsBack(t *testing.T) {
+	p, other, proxy := outage(t)
+	proxy.Refuse()
+	proxy.CutAll()
+	r := p.Invalidate(t.Context(), []l2.ID{id(t, "x")}, 5)
+	if r.Executed() || r.Err() == nil || r.Epoch() != "" {
+		t.Fatal("executed without Redis")
+	}
+	if p.target.count("own x 5") == 0 {
+		t.Fatal("not applied here")
+	}
+	if h := p.Health(); h.Pending != 1 || p.tel.of(telemetry.InvalidationPending) != 1 {
+		t.Fatalf("%+v", h)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), bound/2)
+	defer cancel()
+	var e *invalidation.NotInForceError
+	if err := r.Wait(ctx); !errors.As(err, &e) || !errors.Is(err, context.DeadlineExceeded) ||
+		!e.Committed || !e.Pending || !e.Until.IsZero() || e.Token == "" || !strings.Contains(err.Error(), "Redis has not executed") {
+		t.Fatalf("%+v", e)
+	}
+	if strings.Contains(e.Error(), "x ") {
+		t.Fatal("the error names a key")
+	}
+	voids := other.target.voids(id(t, "x"))
+	proxy.Restore()
+	timed(t, r)
+	if !r.Executed() || r.Err() != nil || other.target.voids(id(t, "x")) == voids || p.Health().Pending != 0 {
+		t.Fatalf("executed %t, %v, %v", r.Executed(), r.Err(), other.target.all())
+	}
+	if p.target.count("own x 5") < 2 {
+		t.Fatal("what was loaded from L2 until it was executed is not voided here")
+	}
+}
+
+// The server refuses the invalidation alone: everything else goes on.
+func TestL2IsNotAskedForWhatIsPending(t *testing.T) {
+	server := redistest.Start(t)
+	p := join(t, as(t, server, "app"))
+	ripe(t, p)
+	server.Do("ACL", "SETUSER", "app", "-unlink")
+	r := p.invalidate("x")
+	if r.Executed() || r.Err() == nil {
+		t.Fatal("executed against the server's will")
+	}
+	if p.Usable(t.Context(), id(t, "x")) || !p.Usable(t.Context(), id(t, "y")) {
+		t.Fatalf("x usable: %t, want false; y usable: %t, want true",
+			p.Usable(t.Context(), id(t, "x")), p.Usable(t.Context(), id(t, "y")))
+	}
+	server.Do("ACL", "SETUSER", "app", "+unlink")
+	timed(t, r)
+	redistest.Eventually(t, patience, "use of L2", func() bool { return p.Usable(t.Context(), id(t, "x")) })
+}
+
+func TestWaiterIsToldAfterItsOwnCacheIsVoided(t *testing.T) {
+	server := redistest.Start(t)
+	p := join(t, as(t, server, "app"))
+	ripe(t, p)
+	server.Do("ACL", "SETUSER", "app", "-unlink")
+	r := p.invalidate("x")
+	var err error
+	waited, voided := make(chan struct{}), make(chan bool, 1)
+	go func() {
+		defer close(waited)
+		err = r.Wait(t.Context())
+	}()
+	p.target.mu.Lock()
+	p.target.before = func(event string) {
+		if event != "own x 0" {
+			return
+		}
+		select {
+		case <-waited:
+			voided <- false
+		case <-time.After(50 * time.Millisecond):
+			voided <- true
+		}
+	}
+	p.target.mu.Unlock()
+	server.Do("ACL", "SETUSER", "app", "+unlink")
+	if first := <-voided; !first {
+		t.Fatal("in force before its own cache was voided")
+	}
+	if <-waited; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTooMuchPendingBecomesOneInvalidationOfEverything(t *testing.T) {
+	p, other, proxy := outage(t)
+	proxy.Refuse()
+	proxy.CutAll()
+	const many = invalidation.MaxPending + 50
+	receipts := make([]*invalidation.Receipt, many)
+	for i := range receipts {
+		receipts[i] = p.Invalidate(t.Context(), []l2.ID{id(t, fmt.Sprint("k", i))}, uint64(i+1))
+	}
+	if h := p.Health(); h.Pending == 0 || h.Pending > 50 {
+		t.Fatalf("%d wait one by one", h.Pending)
+	}
+	if p.Usable(t.Context(), id(t, "any")) {
+		t.Fatal("L2 may be asked while everything is to be invalidated")
+	}
+	flushes := other.target.count("flush")
+	waiting := make(chan error, 1)
+	go func() { waiting <- receipts[0].Wait(t.Context()) }() // since before the delivery
+	proxy.Restore()
+	for i, r := range receipts {
+		if err := r.Wait(t.Context()); err != nil {
+			t.Fatal(i, err)
+		}
+		if !r.Executed() || r.Err() != nil || r.Epoch() == "" {
+			t.Fatalf("receipt %d: executed %t, %v", i, r.Executed(), r.Err())
+		}
+		if floor, err := p.Tokens().Parse(r.Token()); err != nil || floor.AsOf != uint64(i+1) {
+			t.Fatalf("receipt %d: token of %d, %v", i, floor.AsOf, err)
+		}
+	}
+	if err := <-waiting; err != nil {
+		t.Fatal(err)
+	}
+	redistest.Eventually(t, patience, "flush in the other process", func() bool { return other.target.count("flush") > flushes })
+	if p.target.count(fmt.Sprint("raise all ", invalidation.MaxPending+1)) == 0 {
+		t.Fatal("everything was not raised to the highest version")
+	}
+	if h := p.Health(); h.Pending != 0 {
+		t.Fatalf("%+v", h)
+	}
+}
+
+func TestCloseReportsWhatItCouldNotDeliver(t *testing.T) {
+	p, _, proxy := outage(t)
+	proxy.Refuse()
+	proxy.CutAll()
+	r := p.invalidate("x")
+	p.invalidate("y")
+	waiting := make(chan error, 1)
+	go func() { waiting <- r.Wait(t.Context()) }()
+	began := time.Now()
+	err := p.Close(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "2 invalidations of ns not delivered") {
+		t.Fatal(err)
+	}
+	if d := time.Since(began); d > 3*time.Second {
+		t.Fatalf("closing took %s", d)
+	}
+	if err := <-waiting; !errors.Is(err, invalidation.ErrClosed) {
+		t.Fatal(err)
+	}
+	if err := p.Close(t.Context()); err != nil {
+		t.Fatal("a second close:", err)
+	}
+	late := p.invalidate("z")
+	if err := late.Wait(t.Context()); !errors.Is(err, invalidation.ErrClosed) || late.Executed() {
+		t.Fatal(err)
+	}
+}
+
+func TestCloseDeliversWhatIsPendingIfItCan(t *testing.T) {
+	p, other, proxy := outage(t)
+	proxy.Refuse()
+	proxy.CutAll()
+	r := p.invalidate("x")
+	voids := other.target.voids(id(t, "x"))
+	proxy.Restore()
+	if err := p.Close(t.Context()); err != nil || !r.Executed() {
+		t.Fatal(err)
+	}
+	redistest.Eventually(t, patience, "invalidation", func() bool { return other.target.voids(id(t, "x")) > voids })
+}
+
+// holding holds back every run of the script that its client runs first.
+type holding struct {
+	mu      sync.Mutex
+	script  any           // guarded by mu
+	release chan struct{} // guarded by mu; nil: nothing is held back
+	entered chan struct{} // one token for each run held back
+}
+
+func (h *holding) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *holding) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h *holding) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		h.mu.Lock()
+		release := h.release
+		if cmd.Name() == "evalsha" && h.script == nil {
+			h.script = cmd.Args()[1]
+		}
+		if release != nil && cmd.Args()[1] == h.script {
+			h.entered <- struct{}{}
+			h.mu.Unlock()
+			<-release
+		} else {
+			h.mu.Unlock()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// A renewal that comes to the server after the leave would register a process that is gone.
+func TestCloseWaitsForTheRenewalUnderWayBeforeItLeaves(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, real bool) {
+		hook := &holding{entered: make(chan struct{}, 100)}
+		own := redis.NewClient(client.(*redis.Client).Options())
+		defer func() { _ = own.Close() }()
+		own.AddHook(hook)
+		p := join(t, own, setting{unread: true})
+		leased(t, p)
+		release := make(chan struct{})
+		hook.mu.Lock()
+		hook.release = release
+		hook.mu.Unlock()
+		p.Observe(0, "0123456789abcdef0123456789abcdef") // asks for a renewal
+		<-hook.entered
+		closed := make(chan error, 1)
+		go func() { closed <- p.Close(t.Context()) }()
+		early := false
+		select {
+		case err := <-closed:
+			early = true
+			closed <- err
+		case <-time.After(50 * time.Millisecond):
+		}
+		close(release)
+		if err := <-closed; err != nil || early {
+			t.Fatalf("closed beside a renewal: %t, %v", early, err)
+		}
+		if got := registered(client, p.Process()); got != "" {
+			t.Fatalf("left %q behind", got)
+		}
+	})
+}
+
+func TestPartitionsAreInvalidatedTogether(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, real bool) {
+		four := setting{store: func(c *l2.Config) { c.Partitions = 4 }}
+		p, q := join(t, client, four), join(t, client, four)
+		leased(t, p, q)
+		var ids []l2.ID
+		for i := range 40 {
+			ids = append(ids, id(t, fmt.Sprint("k", i)))
+		}
+		r := p.Invalidate(t.Context(), ids, 0)
+		if err := r.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		floor, err := q.Tokens().Parse(r.Token())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for part := range 4 {
+			if pos, named := floor.Position(part); !named || pos.Seq != 1 {
+				t.Fatalf("partition %d: %+v", part, pos)
+			}
+		}
+	})
+}
