@@ -1,0 +1,131 @@
+package redistest
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/layercache/layercache/l2"
+)
+
+// Cluster is a Redis Cluster of three primaries of the test's own.
+type Cluster struct {
+	// Nodes are its primaries at first, each with a third of the slots.
+	Nodes []*Server
+	// Replicas are those of Nodes, in their order, once there are some.
+	Replicas []*Server
+
+	t testing.TB
+}
+
+// slots of a Redis Cluster.
+const slots = 16384
+
+// nodeTimeout is after how many milliseconds a node that does not answer is taken for failed.
+const nodeTimeout = 2000
+
+// StartCluster starts three servers as one Redis Cluster. They are killed when the test ends.
+func StartCluster(t testing.TB) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t}
+	for i := range 3 {
+		node := c.join()
+		node.Do("CLUSTER", "ADDSLOTSRANGE", slots*i/3, slots*(i+1)/3-1)
+		c.Nodes = append(c.Nodes, node)
+	}
+	c.settle()
+	return c
+}
+
+// join starts a node and makes it known to the first one.
+func (c *Cluster) join() *Server {
+	c.t.Helper()
+	bus := freePort(c.t) // of the nodes' own connections
+	node := Start(c.t, "--cluster-enabled", "yes", "--cluster-port", strconv.Itoa(bus), "--cluster-node-timeout", strconv.Itoa(nodeTimeout))
+	if len(c.Nodes) > 0 {
+		node.Do("CLUSTER", "SET-CONFIG-EPOCH", len(c.Nodes)+len(c.Replicas)+1)
+		c.Nodes[0].Do("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+	}
+	return node
+}
+
+// settle waits until every node knows all of them, has a link to each and serves. What is published is not told to a node that
+// still shakes hands.
+func (c *Cluster) settle() {
+	c.t.Helper()
+	all := slices.Concat(c.Nodes, c.Replicas)
+	known := fmt.Sprintf("cluster_known_nodes:%d\r", len(all))
+	Eventually(c.t, 30*time.Second, "cluster", func() bool {
+		for _, node := range all {
+			info, _ := node.Do("CLUSTER", "INFO").(string)
+			nodes, _ := node.Do("CLUSTER", "NODES").(string)
+			if !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, known) ||
+				strings.Contains(nodes, "handshake") || strings.Count(nodes, " connected") != len(all) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// AddReplicas gives each primary a replica and waits until that follows.
+func (c *Cluster) AddReplicas() {
+	c.t.Helper()
+	for range c.Nodes {
+		c.Replicas = append(c.Replicas, c.join())
+	}
+	c.settle()
+	for i, replica := range c.Replicas {
+		primary := c.Nodes[i].Do("CLUSTER", "MYID")
+		replica.Do("CLUSTER", "REPLICATE", primary)
+		Eventually(c.t, 30*time.Second, "replica", replica.following)
+	}
+	for _, replica := range c.Replicas { // the others have heard of it
+		Eventually(c.t, 30*time.Second, "roles", func() bool {
+			return strings.Count(replica.Do("CLUSTER", "NODES").(string), "slave ") == len(c.Replicas)
+		})
+	}
+}
+
+// Move hands a slot over from one primary to another, live, key by key. Redis itself may forget who has a slot when slots
+// are moved to and fro before every node has heard of it from the others.
+func (c *Cluster) Move(slot int, from, to *Server) {
+	c.t.Helper()
+	source, target := from.Do("CLUSTER", "MYID"), to.Do("CLUSTER", "MYID")
+	to.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", source)
+	from.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", target)
+	for {
+		keys, _ := from.Do("CLUSTER", "GETKEYSINSLOT", slot, 10).([]any)
+		if len(keys) == 0 {
+			break
+		}
+		for _, key := range keys {
+			from.Do("MIGRATE", "127.0.0.1", to.port, key, 0, 5000)
+		}
+	}
+	for _, node := range append([]*Server{to, from}, c.Nodes...) { // to is the first that knows, and the others need not wait to be told
+		node.Do("CLUSTER", "SETSLOT", slot, "NODE", target)
+	}
+}
+
+// Slot is the slot of a key, and the primary that has it.
+func (c *Cluster) Slot(key string) (int, *Server) {
+	c.t.Helper()
+	slot, _ := c.Nodes[0].Do("CLUSTER", "KEYSLOT", key).(int64)
+	return int(slot), c.Nodes[int(slot)*3/slots]
+}
+
+// Client makes a client of the cluster. It is closed when the test ends.
+func (c *Cluster) Client() redis.UniversalClient {
+	c.t.Helper()
+	var addrs []string
+	for _, node := range c.Nodes {
+		addrs = append(addrs, node.Addr())
+	}
+	return newClient(c.t, patient(l2.ClientConfig{Addrs: addrs, Mode: l2.Cluster}))
+}

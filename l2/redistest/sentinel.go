@@ -1,0 +1,69 @@
+package redistest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/layercache/layercache/l2"
+)
+
+// Sentinels are a primary with a replica, watched by three Sentinels, all of the test's own.
+type Sentinels struct {
+	Primary, Replica *Server
+
+	t       testing.TB
+	watcher []*Server
+}
+
+const masterName = "test"
+
+// StartSentinels starts a primary, a replica and three Sentinels, of which two must agree that the primary is gone, half a
+// second after it last answered. args are added to the command lines of primary and replica. All are killed when the test ends.
+func StartSentinels(t testing.TB, args ...string) *Sentinels {
+	t.Helper()
+	s := &Sentinels{t: t, Primary: Start(t, args...)}
+	s.Replica = Start(t, append([]string{"--replicaof", "127.0.0.1 " + strconv.Itoa(s.Primary.port)}, args...)...)
+	Eventually(t, 30*time.Second, "replica", s.Replica.following)
+	for range 3 {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "sentinel.conf")
+		s.watcher = append(s.watcher, launch(t, dir, func(port int) []string {
+			conf := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor %[3]s 127.0.0.1 %[4]d 2\n"+
+				"sentinel down-after-milliseconds %[3]s 1000\nsentinel failover-timeout %[3]s 3000\n", port, dir, masterName, s.Primary.port)
+			if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return []string{file, "--sentinel"}
+		}))
+	}
+	for _, w := range s.watcher {
+		Eventually(t, 30*time.Second, "sentinel", func() bool {
+			info, _ := w.Do("INFO", "sentinel").(string)
+			return strings.Contains(info, "status=ok") && strings.Contains(info, "slaves=1,sentinels=3")
+		})
+	}
+	return s
+}
+
+// Client makes a client that asks the Sentinels for the primary. It is closed when the test ends.
+func (s *Sentinels) Client() redis.UniversalClient {
+	s.t.Helper()
+	var addrs []string
+	for _, w := range s.watcher {
+		addrs = append(addrs, w.Addr())
+	}
+	return newClient(s.t, l2.ClientConfig{Mode: l2.Sentinel, MasterName: masterName, Addrs: addrs})
+}
+
+// following says whether a replica has everything of its primary.
+func (s *Server) following() bool {
+	info, _ := s.Do("INFO", "replication").(string)
+	return strings.Contains(info, "role:slave") && strings.Contains(info, "master_link_status:up")
+}
