@@ -1,0 +1,202 @@
+package readthrough_test
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/layercache/layercache/l2/redistest"
+	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/telemetry"
+)
+
+// lagging answers from a replica that is behind until it is told to catch up.
+type lagging struct {
+	*source
+	behind atomic.Int64 // answers that are still from the past
+	past   loaded
+}
+
+// newLagging is at version 1 in the past and wherever the source is otherwise.
+func newLagging(src *source) *lagging {
+	src.versioned = true
+	return &lagging{source: src, past: loaded{Value: 1, AsOf: 1}}
+}
+
+func (l *lagging) read(key string) (loaded, error) {
+	if l.behind.Add(-1) >= 0 {
+		l.loads.Add(1)
+		return l.past, nil
+	}
+	return l.source.Load(nil, key) //nolint:staticcheck // the source does not look at it without on
+}
+
+func TestAValueBelowTheFenceIsNeitherAnsweredNorKept(t *testing.T) {
+	onEach(t, func(t *testing.T, b backend) {
+		lag := newLagging(newSource(map[string]int{"k": 1}))
+		tel := newRecorder()
+		c := open(t, b.with(config{Loader: loaderFunc(lag.read), Telemetry: tel}))
+		ready(t, c)
+		asOf := lag.put("k", 2)
+		invalidateAsync(t, c, asOf, "k")
+
+		lag.behind.Store(1) // one retry helps
+		wantGet(t, c, "k", 2)
+		wantLoads(t, lag.source, 2)
+
+		invalidateAsync(t, c, lag.put("k", 3), "k")
+		lag.behind.Store(1 << 30)
+		lag.loads.Store(0)
+		wantErr(t, c, "k", readthrough.ErrUnavailable)
+		wantLoads(t, lag.source, 2)
+		if tel.count(telemetry.LoadBehind) != 1 {
+			t.Error("not counted")
+		}
+		if e, ok := c.Peek("k"); ok {
+			t.Errorf("L1 kept %d", e.Value)
+		}
+		lag.behind.Store(0)
+		wantGet(t, c, "k", 3)
+	})
+}
+
+// The fence of another process's change is known by L2's answer alone.
+func TestTheFenceOfAnotherProcessHoldsToo(t *testing.T) {
+	onRedis(t, func(t *testing.T, b backend) {
+		lag := newLagging(newSource(map[string]int{"k": 1}))
+		writer := open(t, b.with(config{Loader: lag.source}))
+		reader := open(t, b.with(config{Loader: loaderFunc(lag.read)}))
+		ready(t, writer, reader)
+		invalidateAsync(t, writer, lag.put("k", 2), "k")
+		lag.behind.Store(1 << 30)
+		wantErr(t, reader, "k", readthrough.ErrUnavailable)
+		many, err := reader.GetMany(t.Context(), []string{"k"})
+		if len(many) != 0 || !errors.Is(err, readthrough.ErrUnavailable) {
+			t.Errorf("GetMany = %v, %v", many, err)
+		}
+		lag.behind.Store(0)
+		wantGet(t, reader, "k", 2)
+	})
+}
+
+// An absence has a version too.
+func TestAnAbsenceBelowTheFenceIsNotAnswered(t *testing.T) {
+	src := newSource(nil)
+	src.versioned = true
+	asOf := src.put("k", 2)
+	c := open(t, config{Name: "test", Loader: loaderFunc(func(string) (loaded, error) {
+		return loaded{AsOf: asOf - 1}, readthrough.ErrNotFound
+	})})
+	invalidateAsync(t, c, asOf, "k")
+	wantErr(t, c, "k", readthrough.ErrUnavailable)
+}
+
+// The log is the backstop that does not trust Redis: the entry goes although no message came, and an L2 value from before is
+// a miss.
+func TestARowOfTheLogIsSeenWithoutAMessage(t *testing.T) {
+	onEach(t, func(t *testing.T, b backend) {
+		src, log := newSource(map[string]int{"k": 1, "other": 1}), &memoryLog{}
+		src.versioned = true
+		c := open(t, b.with(config{Loader: src, Log: log, Poll: 10 * time.Millisecond, Bound: time.Second}))
+		ready(t, c)
+		wantGet(t, c, "k", 1)
+		stored(t, b, "k")
+		log.add("k", src.put("k", 2)) // by psql, say
+		redistest.Eventually(t, 10*time.Second, "new answer", func() bool {
+			v, err := c.Get(t.Context(), "k")
+			return v == 2 && err == nil
+		})
+		stored(t, b, "k")
+		wantGet(t, c, "k", 2, readthrough.SkipL1())
+	})
+}
+
+// An entry that is at the row's version already stays.
+func TestARowOfTheLogLeavesAnEntryThatHasItAlready(t *testing.T) {
+	src, log := newSource(map[string]int{"k": 1}), &memoryLog{}
+	src.versioned = true
+	c := open(t, config{Name: "test", Loader: src, Log: log, Poll: 5 * time.Millisecond, Bound: time.Second})
+	ready(t, c)
+	asOf := src.put("k", 2)
+	wantGet(t, c, "k", 2)
+	log.add("k", asOf)
+	log.add("seen", src.put("seen", 1)) // when this is fenced, the row of k is applied
+	src.records = map[string]int{"k": 2, "seen": 1}
+	redistest.Eventually(t, 10*time.Second, "poll of both rows", func() bool {
+		return c.Fence("seen") == asOf+1
+	})
+	if e, ok := c.Peek("k"); !ok || e.Value != 2 {
+		t.Errorf("Peek = %v, %v", e, ok)
+	}
+}
+
+func TestAPanickingParseIDDropsTheEntryAndNotTheProcess(t *testing.T) {
+	src, log := newSource(map[string]int{"k": 1}), &memoryLog{}
+	src.versioned = true
+	c := open(t, config{
+		Name: "test", Loader: src, Log: log, Poll: 5 * time.Millisecond, Bound: time.Second,
+		ID: func(k string) (string, error) { return k, nil }, ParseID: func(string) (string, error) { panic("no way back") },
+	})
+	ready(t, c)
+	wantGet(t, c, "k", 1)
+	log.add("k", src.put("k", 2))
+	redistest.Eventually(t, 10*time.Second, "new answer", func() bool {
+		v, err := c.Get(t.Context(), "k")
+		return v == 2 && err == nil
+	})
+}
+
+// What is remembered per id is bounded: past it, everything must be as new as the newest.
+func TestFencesAreBoundedAndNeverLowered(t *testing.T) {
+	src := newSource(nil)
+	src.versioned = true
+	c := open(t, config{Name: "test", Loader: src})
+	keys := make([]string, 70_000)
+	for i := range keys {
+		keys[i] = "k" + string(rune(0x4e00+i%20000)) + string(rune('a'+i/20000))
+	}
+	for i, key := range keys {
+		invalidateAsync(t, c, uint64(i+1), key)
+	}
+	for i, key := range keys {
+		if got := c.Fence(key); got < uint64(i+1) {
+			t.Fatalf("fence of key %d is %d, was raised to %d", i, got, i+1)
+		}
+	}
+}
+
+// The lease belongs to the life of Redis' state in which it was given; a fill in the next one would bring a value from before
+// everything was invalidated.
+func TestAFillIsOfferedInTheEpochItsLeaseWasGivenIn(t *testing.T) {
+	onRedis(t, func(t *testing.T, b backend) {
+		src, g, tel := newSource(map[string]int{"k": 1}), newGate(t), newRecorder()
+		src.on = g.pass
+		c := open(t, b.with(config{Loader: src, Telemetry: tel, LoadTimeout: 20 * time.Second}))
+		ready(t, c)
+		old := make(chan error, 1)
+		go func() {
+			_, err := c.Get(t.Context(), "k")
+			old <- err
+		}()
+		g.await(t)
+		before := b.client.Get(t.Context(), prefix+"e").Val()
+		if _, err := c.InvalidateAllAsync(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		redistest.Eventually(t, 10*time.Second, "life in the new epoch", func() bool {
+			return c.LivesIn() != before && c.LivesIn() == b.client.Get(t.Context(), prefix+"e").Val()
+		})
+		g.release()
+		if err := <-old; err != nil {
+			t.Fatal(err)
+		}
+		redistest.Eventually(t, 10*time.Second, "refused fill", func() bool { return tel.fills() == 1 })
+		if n := tel.count(telemetry.FillRefusedEpoch); n != 1 {
+			t.Errorf("not refused for its epoch: %v", tel.events)
+		}
+		if b.client.Exists(t.Context(), prefix+"d:k").Val() != 0 {
+			t.Error("it is in L2")
+		}
+	})
+}

@@ -1,0 +1,15 @@
+package readthrough
+
+import "time"
+
+// Mode says what a cache does when neither Redis nor the authority can establish that an answer is fresh.
+type Mode struct {
+	stale time.Duration
+}
+
+// FailClosed answers ErrUnavailable: the mode of everything that grants rights. It is the zero Mode.
+var FailClosed = Mode{}
+
+// ServeStale answers with an entry that is at most maxStale past its lease or its end, marked Stale. An entry that was
+// invalidated is not served. Such answers are outside the guarantee that an invalidation which was waited for is in force.
+func ServeStale(maxStale time.Duration) Mode { return Mode{stale: maxStale} }

@@ -1,0 +1,57 @@
+package readthrough
+
+import (
+	"errors"
+	"time"
+
+	"github.com/layercache/layercache/invalidation"
+	"github.com/layercache/layercache/invalidation/protocol"
+)
+
+// staleRetry is how long ServeStale answers at once with an entry whose load has failed, before it tries again.
+const staleRetry = time.Second
+
+// stale answers an entry for ServeStale: one that was good until at most d.stale ago. It was good until its end, under a
+// lease; without a lease, when it was asked for. One that was invalidated is not served.
+func (c *Cache[K, V]) stale(key K, d demand) *item[V] {
+	if d.stale <= 0 || d.linearizable || d.skipL1 {
+		return nil
+	}
+	e, ok := c.l1.Peek(key)
+	if !ok || d.bounded && !c.satisfies(key, e.Value, d) {
+		return nil
+	}
+	good := min(protocol.Instant(e.Deadline), max(e.Value.lease.Held(), e.Value.fresh))
+	if invalidation.Now().Sub(good) > d.stale {
+		return nil
+	}
+	return e.Value
+}
+
+// staleFor answers the stale entry of a key whose load failed, if the mode allows it, and lets the authority rest for a
+// moment as far as this entry is concerned.
+func (c *Cache[K, V]) staleFor(key K, d demand, err error) *item[V] {
+	if !errors.Is(err, ErrUnavailable) {
+		return nil
+	}
+	it := c.stale(key, d)
+	if it == nil {
+		return nil
+	}
+	it.retry.Store(int64(invalidation.Now().Add(staleRetry)))
+	c.counts.stale.Add(1)
+	return it
+}
+
+// throttled answers the stale entry of a key whose load has failed a moment ago.
+func (c *Cache[K, V]) throttled(key K, d demand) *item[V] {
+	it := c.stale(key, d)
+	if it == nil {
+		return nil
+	}
+	if until := it.retry.Load(); until == 0 || int64(invalidation.Now()) >= until {
+		return nil
+	}
+	c.counts.stale.Add(1)
+	return it
+}

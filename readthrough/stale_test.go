@@ -1,0 +1,164 @@
+package readthrough_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/layercache/layercache/readthrough"
+)
+
+// staleStory is a cache whose authority and log are out, with k in L1, good for 10 s or under a lease of 1 s.
+func staleStory(t *testing.T, mode readthrough.Mode, logOut bool, story func(t *testing.T, c *cache, src *source, log *memoryLog)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		src, log := newSource(map[string]int{"k": 1, "good": 2}), &memoryLog{}
+		c := open(t, config{
+			Name: "test", Loader: src, Log: log, Bound: time.Second, TTL: 10 * time.Second, Jitter: -1, Mode: mode,
+		})
+		ready(t, c)
+		wantGet(t, c, "k", 1)
+		src.fail(errBroken)
+		if logOut {
+			log.fail(errBroken)
+		}
+		story(t, c, src, log)
+	})
+}
+
+func wantStale(t *testing.T, c *cache, opts ...readthrough.Option) {
+	t.Helper()
+	e, err := c.GetEntry(t.Context(), "k", opts...)
+	if err != nil || e.Value != 1 || !e.Stale || e.Tier != readthrough.L1 {
+		t.Fatalf("GetEntry = %+v, %v, want a stale 1", e, err)
+	}
+	if m, err := c.GetMany(t.Context(), []string{"k"}, opts...); err != nil || m["k"] != 1 {
+		t.Fatalf("GetMany = %v, %v", m, err)
+	}
+}
+
+func TestFailClosedNeverServesPastTheEndOrTheLease(t *testing.T) {
+	staleStory(t, readthrough.FailClosed, false, func(t *testing.T, c *cache, _ *source, _ *memoryLog) {
+		<-time.After(10*time.Second - 1)
+		wantGet(t, c, "k", 1)
+		<-time.After(1)
+		wantErr(t, c, "k", readthrough.ErrUnavailable)
+	})
+	staleStory(t, readthrough.FailClosed, true, func(t *testing.T, c *cache, _ *source, _ *memoryLog) {
+		<-time.After(1100 * time.Millisecond)
+		wantErr(t, c, "k", readthrough.ErrUnavailable)
+		wantErr(t, c, "k", readthrough.ErrUnavailable, readthrough.MaxStale(time.Hour)) // never widens
+	})
+}
+
+func TestServeStaleServesAnEntryPastItsEndForAsLongAsItSays(t *testing.T) {
+	staleStory(t, readthrough.ServeStale(time.Minute), false, func(t *testing.T, c *cache, src *source, _ *memoryLog) {
+		<-time.After(10 * time.Second)
+		wantStale(t, c)
+		wantStale(t, c, readthrough.MaxStale(time.Hour)) // never widens, see the end
+		wantErr(t, c, "k", readthrough.ErrUnavailable, readthrough.MaxStale(0))
+		wantErr(t, c, "k", readthrough.ErrUnavailable, readthrough.Linearizable())
+		wantErr(t, c, "k", readthrough.ErrUnavailable, readthrough.SkipL1())
+		wantErr(t, c, "never read", readthrough.ErrUnavailable)
+		<-time.After(30 * time.Second)
+		wantStale(t, c, readthrough.MaxStale(30*time.Second))
+		<-time.After(1)
+		wantErr(t, c, "k", readthrough.ErrUnavailable, readthrough.MaxStale(30*time.Second))
+		<-time.After(30*time.Second - 1)
+		wantStale(t, c)
+		<-time.After(1)
+		wantErr(t, c, "k", readthrough.ErrUnavailable)
+		wantErr(t, c, "k", readthrough.ErrUnavailable, readthrough.MaxStale(time.Hour))
+		src.fail(nil)
+		wantTier(t, c, "k", 1, readthrough.L3)
+	})
+}
+
+func TestServeStaleServesAnEntryPastItsLease(t *testing.T) {
+	staleStory(t, readthrough.ServeStale(5*time.Second), true, func(t *testing.T, c *cache, _ *source, log *memoryLog) {
+		<-time.After(1100 * time.Millisecond)
+		wantStale(t, c)
+		<-time.After(5 * time.Second)
+		wantErr(t, c, "k", readthrough.ErrUnavailable)
+		log.fail(nil)
+		<-time.After(time.Second)              // polled again
+		wantTier(t, c, "k", 1, readthrough.L1) // the lease is back
+	})
+}
+
+func TestAnInvalidatedEntryIsNeverServedStale(t *testing.T) {
+	staleStory(t, readthrough.ServeStale(time.Hour), true, func(t *testing.T, c *cache, _ *source, _ *memoryLog) {
+		<-time.After(11 * time.Second)
+		wantStale(t, c)
+		if _, err := c.InvalidateAsync(t.Context(), "k"); err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, c, "k", readthrough.ErrUnavailable)
+		if m, err := c.GetMany(t.Context(), []string{"k"}); len(m) != 0 || !errors.Is(err, readthrough.ErrUnavailable) {
+			t.Errorf("GetMany = %v, %v", m, err)
+		}
+	})
+}
+
+// Without Redis from the start there never was a lease; the entry was good when it was read.
+func TestServeStaleServesWhatWasReadWithoutALease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, log := newSource(map[string]int{"k": 1}), &memoryLog{}
+		log.fail(errBroken)
+		c := open(t, config{Name: "test", Loader: src, Log: log, Bound: time.Second, Mode: readthrough.ServeStale(5 * time.Second)})
+		wantGet(t, c, "k", 1)
+		src.fail(errBroken)
+		<-time.After(5 * time.Second)
+		wantStale(t, c)
+		<-time.After(1)
+		wantErr(t, c, "k", readthrough.ErrUnavailable)
+	})
+}
+
+func TestWhileItServesStaleTheAuthorityIsAskedOnceASecond(t *testing.T) {
+	staleStory(t, readthrough.ServeStale(time.Hour), false, func(t *testing.T, c *cache, src *source, _ *memoryLog) {
+		<-time.After(10 * time.Second)
+		src.loads.Store(0)
+		for range 100 {
+			wantStale(t, c)
+		}
+		wantLoads(t, src, 1)
+		<-time.After(time.Second)
+		wantStale(t, c)
+		wantLoads(t, src, 2)
+	})
+}
+
+// One record that cannot be read says nothing of the others.
+func TestAKeyWhoseLoadFailsMakesNoOtherKeyStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		loads := 0
+		c := open(t, config{
+			Name: "test", TTL: time.Second, Jitter: -1, Mode: readthrough.ServeStale(time.Hour),
+			Loader: loaderFunc(func(key string) (loaded, error) {
+				if key == "bad" {
+					return loaded{}, errBroken
+				}
+				loads++
+				return loaded{Value: loads}, nil
+			}),
+		})
+		wantGet(t, c, "k", 1)
+		<-time.After(time.Second)
+		wantErr(t, c, "bad", readthrough.ErrUnavailable)
+		wantTier(t, c, "k", 2, readthrough.L3)
+	})
+}
+
+// What is asked for is never older than its token, stale or not.
+func TestServeStaleHeedsTokens(t *testing.T) {
+	staleStory(t, readthrough.ServeStale(time.Hour), true, func(t *testing.T, c *cache, _ *source, _ *memoryLog) {
+		<-time.After(11 * time.Second)
+		r, err := c.InvalidateAsOf(t.Context(), 7, "another")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, c, "k", readthrough.ErrUnavailable, readthrough.AtLeast(r.Token()))
+	})
+}
