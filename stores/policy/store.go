@@ -1,0 +1,251 @@
+package policy
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"iter"
+	"sync/atomic"
+
+	"github.com/layercache/layercache/invalidation"
+	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/sqlsource"
+)
+
+// Store answers decisions from policies that an authority keeps, through L1 and Redis. Safe for concurrent use.
+//
+// It fails closed: without a document that is provably fresh there is no decision but an error, and the Decision beside an
+// error denies. What it keeps in Redis is rebuildable: eviction or FLUSHALL costs misses.
+type Store struct {
+	cache     *readthrough.Cache[AgentID, *Document]
+	authority Authority
+	relay     *sqlsource.Relay // nil: the authority has no outbox
+	alone     bool             // there is no Redis
+	writer    string           // random; what the outbox calls this process
+	closed    atomic.Bool
+}
+
+// Version is the authority's number of a change: higher is later.
+type Version uint64
+
+// New makes a Store. It does no I/O itself, and Close ends it: a Redis or a database that is down shows in Health and in
+// the errors of calls.
+func New(cfg Config) (*Store, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if m, ok := cfg.Authority.(*Memory); ok {
+		cfg.Authority = m.of(cfg.Tenant)
+	}
+	cache, err := readthrough.New(cfg.cache())
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	var id [8]byte
+	_, _ = rand.Read(id[:]) // never fails
+	s := &Store{cache: cache, authority: cfg.Authority, alone: cfg.alone(), writer: hex.EncodeToString(id[:])}
+	if log := cfg.log(); log != nil {
+		var deliver sqlsource.Deliverer = deliverer{cache}
+		if s.alone {
+			deliver = polled{}
+		}
+		s.relay, err = sqlsource.NewRelay(sqlsource.RelayConfig{
+			Log: log, Deliver: deliver, Namespace: cfg.Name, Interval: cfg.Relay, Settle: cfg.Settle,
+			Retain: max(cfg.TTL, cfg.NegativeTTL) + cfg.Settle, Listener: cfg.Listener, Telemetry: cfg.Telemetry,
+		})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("policy: %w", err), cache.Close(context.Background()))
+		}
+	}
+	return s, nil
+}
+
+// Decide answers whether an agent may do action. The first rule that matches decides; no match denies. Without a policy it
+// is readthrough.ErrNotFound; other errors are ErrActionTooLong and those of readthrough's Get. The Decision beside an
+// error is the zero one, which denies. A hit in L1 makes no round trip and allocates nothing.
+func (s *Store) Decide(ctx context.Context, id AgentID, action string, opts ...readthrough.Option) (Decision, error) {
+	if len(action) > MaxAction {
+		return Decision{}, ErrActionTooLong
+	}
+	doc, asOf, err := s.cache.GetAsOf(ctx, id, opts...)
+	if err != nil {
+		return Decision{}, err
+	}
+	return doc.Decide(action).at(asOf), nil
+}
+
+// Get answers an agent's policy, or readthrough.ErrNotFound. The document is shared and immutable.
+func (s *Store) Get(ctx context.Context, id AgentID, opts ...readthrough.Option) (*Document, error) {
+	return s.cache.Get(ctx, id, opts...)
+}
+
+// GetMany answers the policies of several agents; one without a policy is not in the map. Beside an error, one that is not
+// in the map is unknown. It is not a snapshot.
+func (s *Store) GetMany(ctx context.Context, ids []AgentID, opts ...readthrough.Option) (map[AgentID]*Document, error) {
+	return s.cache.GetMany(ctx, ids, opts...)
+}
+
+// Put makes doc the agent's policy and returns when that is in force: no check that begins afterwards, in any process, is
+// answered with an older one. If ctx ends after the commit it returns the version with a *readthrough.NotInForceError: the
+// policy is stored, and its invalidation goes on. Any other error means that nothing was stored, unless it is a
+// *sqlsource.UnknownOutcomeError.
+func (s *Store) Put(ctx context.Context, id AgentID, doc *Document) (Version, error) {
+	return inForce(ctx)(s.PutAsync(ctx, id, doc))
+}
+
+// PutAsync is Put without the wait: it returns after the commit and one attempt to invalidate. This process reads its own
+// write from then on; the receipt's token reads it anywhere.
+func (s *Store) PutAsync(ctx context.Context, id AgentID, doc *Document) (*readthrough.Receipt, error) {
+	if doc == nil || doc.source == "" {
+		return nil, errors.New("policy: put: the document is nil or zero; make it with ParseDocument or NewDocument")
+	}
+	if s.closed.Load() {
+		return nil, readthrough.ErrClosed
+	}
+	asOf, err := s.authority.Put(ctx, id.String(), []byte(doc.source), s.writer)
+	return s.committed(ctx, "put", id, asOf, err)
+}
+
+// Delete removes the agent's policy, if it has one, and returns when that is in force. Its errors are Put's.
+func (s *Store) Delete(ctx context.Context, id AgentID) (Version, error) {
+	return inForce(ctx)(s.DeleteAsync(ctx, id))
+}
+
+// DeleteAsync is Delete without the wait.
+func (s *Store) DeleteAsync(ctx context.Context, id AgentID) (*readthrough.Receipt, error) {
+	if s.closed.Load() {
+		return nil, readthrough.ErrClosed
+	}
+	asOf, _, err := s.authority.Delete(ctx, id.String(), s.writer)
+	return s.committed(ctx, "delete", id, asOf, err)
+}
+
+// inForce waits for a receipt.
+func inForce(ctx context.Context) func(*readthrough.Receipt, error) (Version, error) {
+	return func(r *readthrough.Receipt, err error) (Version, error) {
+		if err != nil {
+			return 0, err
+		}
+		return Version(r.AsOf()), r.Wait(ctx)
+	}
+}
+
+// committed tells every process of a write and the relay of the telling. A write whose outcome is unknown is treated as
+// one that happened.
+func (s *Store) committed(ctx context.Context, op string, id AgentID, asOf uint64, err error) (*readthrough.Receipt, error) {
+	if err != nil {
+		if _, unknown := errors.AsType[*sqlsource.UnknownOutcomeError](err); unknown {
+			_, lost := s.cache.InvalidateAsOf(context.WithoutCancel(ctx), 0, id)
+			err = errors.Join(err, lost)
+		}
+		return nil, fmt.Errorf("policy: %s: %w", op, err)
+	}
+	r, err := s.cache.InvalidateAsOf(ctx, asOf, id)
+	if err != nil { // closed meanwhile; the outbox still has the row
+		return nil, fmt.Errorf("policy: %s: %w", op, &readthrough.NotInForceError{Committed: true, Pending: true, Err: err})
+	}
+	if s.relay != nil && r.Executed() {
+		epoch := r.Epoch()
+		if s.alone {
+			epoch = polledEpoch
+		}
+		s.relay.Delivered(asOf, epoch)
+	}
+	return r, nil
+}
+
+// Import makes documents the policies of their agents, in batches, for tools and first fills. It answers how many it has
+// stored, also beside an error, and waits until all of them are in force. A nil document is an error. Beside a
+// *sqlsource.UnknownOutcomeError one more batch may be stored, which is invalidated as if it were.
+func (s *Store) Import(ctx context.Context, documents iter.Seq2[AgentID, *Document]) (n int, err error) {
+	if s.closed.Load() {
+		return 0, readthrough.ErrClosed
+	}
+	var broken error
+	n, asOf, err := s.authority.Import(ctx, func(yield func(string, []byte) bool) {
+		for id, doc := range documents {
+			if doc == nil || doc.source == "" {
+				broken = errors.New("policy: import: a document is nil or zero")
+				return
+			}
+			if !yield(id.String(), []byte(doc.source)) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		err = fmt.Errorf("policy: import: %w", err)
+	}
+	err = errors.Join(broken, err)
+	_, unknown := errors.AsType[*sqlsource.UnknownOutcomeError](err)
+	if n == 0 && !unknown {
+		return n, err
+	}
+	telling := ctx
+	if unknown { // the last batch may be stored, and what ended it is often the end of ctx
+		telling = context.WithoutCancel(ctx)
+	}
+	r, lost := s.cache.InvalidateAllAsync(telling, asOf)
+	if lost != nil || n == 0 {
+		return n, errors.Join(err, lost)
+	}
+	return n, errors.Join(err, r.Wait(ctx))
+}
+
+// Invalidate makes policies be read anew in every process, after something that this library does not see changed them.
+// It waits as Put does; without ids it does nothing.
+func (s *Store) Invalidate(ctx context.Context, ids ...AgentID) error {
+	return s.cache.Invalidate(ctx, ids...)
+}
+
+// InvalidateAsync is Invalidate without the wait.
+func (s *Store) InvalidateAsync(ctx context.Context, ids ...AgentID) (*readthrough.Receipt, error) {
+	return s.cache.InvalidateAsync(ctx, ids...)
+}
+
+// InvalidateAll makes every policy be read anew in every process. It waits as long as a serving lease lasts.
+func (s *Store) InvalidateAll(ctx context.Context) error { return s.cache.InvalidateAll(ctx) }
+
+// ApplyPush applies a push message of the original system: the agent whose policy changed, in hexadecimal. It is the only
+// place where an empty id means all policies.
+func (s *Store) ApplyPush(ctx context.Context, rawID string) error {
+	if rawID == "" {
+		return s.InvalidateAll(ctx)
+	}
+	id, err := ParseAgentID(rawID)
+	if err != nil {
+		return err
+	}
+	return s.Invalidate(ctx, id)
+}
+
+// Health is the state of the store's bus.
+func (s *Store) Health() invalidation.Health { return s.cache.Health() }
+
+// Ready returns nil when a serving lease is held and the authority answers.
+func (s *Store) Ready(ctx context.Context) error {
+	if s.closed.Load() {
+		return readthrough.ErrClosed
+	}
+	if err := s.cache.Ready(ctx); err != nil {
+		return err
+	}
+	if _, err := s.authority.Head(ctx); err != nil {
+		return fmt.Errorf("policy: %w: %w", readthrough.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// Close ends the store's goroutines: it gives up the lease and tries to deliver what is pending, until ctx ends. Calls after
+// it are readthrough.ErrClosed. Safe to call twice.
+func (s *Store) Close(ctx context.Context) error {
+	s.closed.Store(true)
+	var err error
+	if s.relay != nil {
+		err = s.relay.Close(ctx)
+	}
+	return errors.Join(err, s.cache.Close(ctx))
+}
