@@ -1,0 +1,34 @@
+-- Lists live threads, those saved last first.
+--
+-- KEYS  1 set of ids, 2 index
+-- ARGV  1 order below which they are listed ('': all), 2 how many, 3 how many ids may be looked at, 4 head of the state keys,
+--       5 head of the mark keys
+-- Returns {1, ''} if the set has ids that the index lacks and none was listed yet, else {0, order to go on below ('': that
+-- was all), then id, order and pin of each}.
+--
+-- In one step: each thread that is answered is alive. Ids that are looked at and dead are dropped, so that nobody looks at
+-- them again.
+if ARGV[1] == '' and redis.call('SCARD', KEYS[1]) > redis.call('ZCARD', KEYS[2]) then return {1, ''} end
+
+local below, left, budget = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local answer = {0, ''}
+while left > 0 and budget > 0 do
+  local max = below == '' and '+inf' or '(' .. below
+  local rows = redis.call('ZREVRANGEBYSCORE', KEYS[2], max, '-inf', 'WITHSCORES', 'LIMIT', 0, math.min(left, budget))
+  if #rows == 0 then return answer end
+  for i = 1, #rows, 2 do
+    local id = rows[i]
+    below = string.format('%.0f', tonumber(rows[i + 1]))
+    budget = budget - 1
+    if not dead(KEYS[1], KEYS[2], ARGV[4], ARGV[5], id) then
+      local _, _, pin = mark_of(ARGV[5] .. name_of(id))
+      if redis.call('SISMEMBER', KEYS[1], id) == 0 then redis.pcall('SADD', KEYS[1], id) end -- heals a set that was lost; a full Redis refuses
+      left = left - 1
+      answer[#answer + 1] = id
+      answer[#answer + 1] = below
+      answer[#answer + 1] = pin
+    end
+  end
+end
+if redis.call('ZCOUNT', KEYS[2], '-inf', '(' .. below) > 0 then answer[2] = below end
+return answer

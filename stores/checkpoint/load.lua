@@ -1,0 +1,17 @@
+-- Reads what is known of a thread beside its state, which is read by a command of its own in the same transaction: Lua would
+-- copy it.
+--
+-- KEYS  1 state, 2 mark
+-- ARGV  1 TTL in ms that it gets by being read ('0': it keeps its own)
+-- Returns nil without a thread, or {length of the state, version, length by the mark, PTTL}.
+--
+-- In one step: a thread that is pinned or has no end does not get one by being read.
+local left = redis.call('PTTL', KEYS[1])
+if left == -2 then return false end
+local version, length, pin = mark_of(KEYS[2])
+if ARGV[1] ~= '0' and left >= 0 and pin == '0' then
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  redis.call('PEXPIRE', KEYS[2], ARGV[1])
+  left = tonumber(ARGV[1])
+end
+return {redis.call('STRLEN', KEYS[1]), version, length, left}

@@ -1,0 +1,262 @@
+package checkpoint
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha1" // what Redis has; it names scripts and states and protects nothing
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/layercache/layercache/l2"
+	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/layout"
+)
+
+// RedisConfig says where in Redis the threads are. Zero fields mean their defaults.
+type RedisConfig struct {
+	// Client reaches Redis. Required; used and never closed. It must not read from replicas (l2.CheckClient).
+	Client redis.UniversalClient
+	// Prefix is the namespace that the keys begin with: letters, digits, '.', '_' and '-', at most 128. "": agents.
+	Prefix string
+	// Tenant separates one tenant's threads from another's; same letters. "": none, and the keys are the original system's.
+	Tenant string
+	// Tagged puts Prefix and Tenant into a hash tag, as a Redis Cluster needs it. Programs of the original system do not find
+	// the keys then.
+	Tagged bool
+}
+
+// Redis keeps threads in Redis, in the original system's layout with an index and marks beside it. Safe for concurrent use.
+type Redis struct {
+	client       redis.UniversalClient
+	space        layout.Space
+	set, index   string
+	state, marks string // heads of the keys of states and marks
+}
+
+var _ Backend = (*Redis)(nil)
+
+const (
+	stateKind = "thread"
+	markKind  = "thread.mark"
+	newKind   = "thread.new"
+)
+
+// NewRedis makes a Redis backend. It does no I/O.
+func NewRedis(cfg RedisConfig) (*Redis, error) {
+	if cfg.Client == nil {
+		return nil, errors.New("checkpoint: RedisConfig.Client is required")
+	}
+	if err := l2.CheckClient(cfg.Client); err != nil {
+		return nil, fmt.Errorf("checkpoint: RedisConfig.Client: %w", err)
+	}
+	if _, cluster := cfg.Client.(interface{ Options() *redis.ClusterOptions }); cluster && !cfg.Tagged {
+		return nil, errors.New("checkpoint: RedisConfig.Tagged must be set on a Redis Cluster: a thread and its index change in one " +
+			"step, so their keys need one hash tag")
+	}
+	if cfg.Prefix == "" {
+		cfg.Prefix = "agents"
+	}
+	space, err := layout.New(layout.Config{Prefix: cfg.Prefix, Tenant: cfg.Tenant, Tagged: cfg.Tagged})
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: RedisConfig.%w", err)
+	}
+	return &Redis{
+		client: cfg.Client, space: space, set: space.Name("threads"), index: space.Name("threads.index"),
+		state: space.Name(stateKind) + ":", marks: space.Name(markKind) + ":",
+	}, nil
+}
+
+var (
+	//go:embed thread.lua
+	threadSource string
+	//go:embed save.lua
+	saveSource string
+	//go:embed keep.lua
+	keepSource string
+	//go:embed delete.lua
+	deleteSource string
+
+	saveScript   = layout.NewScript(threadSource + saveSource)
+	keepScript   = layout.NewScript(threadSource + keepSource)
+	deleteScript = layout.NewScript(deleteSource)
+
+	saveSHA = sha1Hex([]byte(threadSource + saveSource))
+)
+
+// keys are a thread's own and the two of all threads.
+func (r *Redis) keys(id string) ([]string, error) {
+	state, err := r.space.Key(stateKind, id)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", readthrough.ErrInvalidKey, err)
+	}
+	mark, err := r.space.Key(markKind, id)
+	return []string{state, mark, r.set, r.index}, err
+}
+
+// Save implements Backend.
+func (r *Redis) Save(ctx context.Context, id string, w Write) (Version, error) {
+	keys, err := r.keys(id)
+	if err != nil {
+		return 0, err
+	}
+	expect := ""
+	if w.Conditional {
+		expect = formatVersion(w.Expect)
+	}
+	value := w.Value
+	if value == nil {
+		value = []byte{} // go-redis would refuse nil
+	}
+	answer, err := r.commit(ctx, keys, value, len(value), id, w.TTL.Milliseconds(), expect, flag(w.Foreign), r.state, r.marks)
+	if err != nil {
+		return 0, err
+	}
+	row, ok := answer.([]any)
+	if !ok || len(row) != 2 {
+		return 0, unexpected(answer)
+	}
+	saved, okSaved := row[0].(int64)
+	name, okName := row[1].(string)
+	if !okSaved || !okName {
+		return 0, unexpected(answer)
+	}
+	switch {
+	case saved < 0:
+		return 0, fmt.Errorf("%w: checkpoint: Redis has lost the new state; nothing is saved", readthrough.ErrUnavailable)
+	case saved == 1 && w.Foreign:
+		name = digest(value)
+	}
+	version, err := parseVersion(name)
+	if err == nil && saved == 0 {
+		return 0, &ConflictError{Current: version}
+	}
+	return version, err
+}
+
+// staged is how long a new state is kept that no script came for.
+const staged = time.Minute
+
+// once keeps go-redis from sending a command a second time, as layout.Script does.
+type once struct{ *redis.Cmd }
+
+// NoRetry tells go-redis so.
+func (once) NoRetry() bool { return true }
+
+// commit writes a new state and runs save.lua behind it, in one round trip.
+func (r *Redis) commit(ctx context.Context, keys []string, value []byte, args ...any) (any, error) {
+	fresh, err := r.space.Key(newKind, rand.Text())
+	if err != nil {
+		return nil, err
+	}
+	keys = append(keys, fresh)
+	set := redis.NewCmd(ctx, "set", fresh, value, "px", staged.Milliseconds())
+	all := []any{"evalsha", saveSHA, len(keys)}
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	run := redis.NewCmd(ctx, append(all, args...)...)
+	run.SetFirstKeyPos(3)
+	pipe := r.client.Pipeline()
+	_ = pipe.Process(ctx, once{set}) // the commands hold the errors
+	_ = pipe.Process(ctx, once{run})
+	_, _ = pipe.Exec(ctx)
+	if err := set.Err(); err != nil {
+		return nil, layout.Unavailable(err)
+	}
+	answer, err := run.Result()
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		return saveScript.Run(ctx, r.client, keys, args...)
+	}
+	return answer, layout.Unavailable(err)
+}
+
+// Keep implements Backend.
+func (r *Redis) Keep(ctx context.Context, id string, k Keep) error {
+	keys, err := r.keys(id)
+	if err != nil {
+		return err
+	}
+	verb := "touch"
+	switch {
+	case k.Pin:
+		verb = "pin"
+	case k.Unpin:
+		verb = "unpin"
+	}
+	answer, err := keepScript.Run(ctx, r.client, keys[:2], verb, k.TTL.Milliseconds())
+	switch {
+	case err != nil:
+		return err
+	case answer == int64(0):
+		return readthrough.ErrNotFound
+	case answer == int64(1):
+		return nil
+	}
+	return unexpected(answer)
+}
+
+// Delete implements Backend.
+func (r *Redis) Delete(ctx context.Context, id string) error {
+	keys, err := r.keys(id)
+	if err != nil {
+		return err
+	}
+	_, err = deleteScript.Run(ctx, r.client, keys, id)
+	return err
+}
+
+// Ping implements Backend. It asks the server that keeps the threads.
+func (r *Redis) Ping(ctx context.Context) error {
+	return layout.Unavailable(r.client.Exists(ctx, r.set).Err())
+}
+
+// digest names a state by its bytes, as save.lua does.
+func digest(value []byte) string {
+	return "d" + sha1Hex(value)[:15]
+}
+
+func sha1Hex(b []byte) string {
+	sum := sha1.Sum(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// formatVersion is a version as the scripts name it.
+func formatVersion(v Version) string {
+	if v&foreign != 0 {
+		return fmt.Sprintf("d%015x", uint64(v&^foreign))
+	}
+	return v.String()
+}
+
+// parseVersion is the inverse of formatVersion.
+func parseVersion(name string) (Version, error) {
+	if len(name) == 16 && name[0] == 'd' {
+		if bits, err := strconv.ParseUint(name[1:], 16, 60); err == nil {
+			return foreign | Version(bits), nil
+		}
+	}
+	n, err := strconv.ParseUint(name, 10, 64)
+	if err != nil || n > math.MaxInt64 {
+		return 0, unexpected(name)
+	}
+	return Version(n), nil
+}
+
+func flag(b bool) string {
+	if b {
+		return "1"
+	}
+	return "0"
+}
+
+// unexpected is the failure of a server that answers as no script of ours does. It does not show the answer.
+func unexpected(answer any) error {
+	return fmt.Errorf("%w: checkpoint: an answer of type %T that no script gives", readthrough.ErrUnavailable, answer)
+}

@@ -1,0 +1,92 @@
+package checkpoint
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/layout"
+)
+
+var (
+	//go:embed load.lua
+	loadSource string
+
+	loadScript = layout.NewScript(threadSource + loadSource)
+	loadSHA    = sha1Hex([]byte(threadSource + loadSource))
+)
+
+// Load implements Backend.
+func (r *Redis) Load(ctx context.Context, id string, how Read) (Record, error) {
+	keys, err := r.keys(id)
+	if err != nil {
+		return Record{}, err
+	}
+	answer, value, err := r.fetch(ctx, keys[:2], how)
+	if err != nil {
+		return Record{}, err
+	}
+	if answer == nil {
+		return Record{}, readthrough.ErrNotFound
+	}
+	row, ok := answer.([]any)
+	if !ok || len(row) != 4 {
+		return Record{}, unexpected(answer)
+	}
+	size, okSize := row[0].(int64)
+	name, okName := row[1].(string)
+	length, okLength := row[2].(int64)
+	left, okLeft := row[3].(int64)
+	switch {
+	case !okSize || !okName || !okLength || !okLeft:
+		return Record{}, unexpected(answer)
+	case size > int64(how.Max):
+		return Record{}, &TooLargeError{Size: size, Limit: int64(how.Max)}
+	case size > 0 && value == "": // ended between the two, where a server lets time pass there
+		return Record{}, readthrough.ErrNotFound
+	case size != int64(len(value)):
+		return Record{}, unexpected(value)
+	}
+	rec := Record{Value: []byte(value)}
+	if left >= 0 {
+		rec.TTL = max(time.Duration(left)*time.Millisecond, 1)
+	}
+	if how.Foreign || name == "0" || length != size {
+		name = digest(rec.Value)
+	}
+	rec.Version, err = parseVersion(name)
+	return rec, err
+}
+
+// fetch runs load.lua and reads the state behind it, in one transaction and one round trip. Of a state that is too large
+// it reads one byte more than may be.
+func (r *Redis) fetch(ctx context.Context, keys []string, how Read) (answer any, value string, err error) {
+	ttl := how.Refresh.Milliseconds()
+	for try := 0; ; try++ {
+		run := redis.NewCmd(ctx, "evalsha", loadSHA, len(keys), keys[0], keys[1], ttl)
+		run.SetFirstKeyPos(3)
+		get := redis.NewCmd(ctx, "getrange", keys[0], 0, how.Max)
+		tx := r.client.TxPipeline()
+		_ = tx.Process(ctx, once{run}) // the commands hold the errors
+		_ = tx.Process(ctx, once{get})
+		_, _ = tx.Exec(ctx)
+		answer, err = run.Result()
+		switch {
+		case redis.HasErrorPrefix(err, "NOSCRIPT") && try == 0:
+			if _, err = loadScript.Run(ctx, r.client, keys, 0); err != nil { // makes it known
+				return nil, "", err
+			}
+			continue
+		case errors.Is(err, redis.Nil):
+			return nil, "", nil
+		case err != nil:
+			return nil, "", layout.Unavailable(err)
+		}
+		value, err = get.Text()
+		return answer, value, layout.Unavailable(err)
+	}
+}

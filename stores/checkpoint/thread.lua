@@ -1,0 +1,38 @@
+-- What the scripts share. A thread is four things: its state <head>thread:<name>, its mark <head>thread.mark:<name>, its id
+-- in the set of ids, which the original system reads, and its id in the index, whose scores are the order of the saves.
+--
+-- A mark is '<version> <length of the state> <1: pinned>' and lives as long as the state. It counts for nothing without a
+-- state, and its version for nothing if the state has another length: then somebody else wrote the state. An id that is
+-- in the set or the index without a state is a dead one, and is dropped by whoever meets it.
+
+-- name_of is the last part of an id's keys, as layout.Space makes it.
+local function name_of(id)
+  return (string.gsub(id, '[^A-Za-z0-9._:%-]', function(c) return string.format('%%%02X', string.byte(c)) end))
+end
+
+-- mark_of answers version ('0': none), length and pin of a live thread.
+local function mark_of(key)
+  local version, length, pin = string.match(redis.call('GET', key) or '', '^(%d+) (%d+) ([01])$')
+  if version and math.max(#version, #length) > 16 then version, length, pin = nil, nil, nil end -- not ours
+  return version or '0', tonumber(length or -1), pin or '0'
+end
+
+-- dead says whether an id has no state, and then drops it. The set keeps an id that has a state under a name of the original
+-- system's, which encodes nothing: we cannot read that one, but it is alive.
+local function dead(set, index, states, marks, id)
+  local name = name_of(id)
+  if redis.call('EXISTS', states .. name) == 1 then return false end
+  redis.call('ZREM', index, id)
+  redis.call('UNLINK', marks .. name)
+  if name == id or redis.call('EXISTS', states .. id) == 0 then redis.call('SREM', set, id) end
+  return true
+end
+
+-- next_order is above every order in the index: the server's Unix time in microseconds, which is exact as a Lua number until
+-- the year 2255, or one more than the highest.
+local function next_order(index)
+  local time = redis.call('TIME')
+  local now = time[1] * 1000000 + time[2]
+  local top = tonumber(redis.call('ZREVRANGE', index, 0, 0, 'WITHSCORES')[2] or 0)
+  return math.max(now, top + 1)
+end

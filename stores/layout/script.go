@@ -1,0 +1,69 @@
+package layout
+
+import (
+	"context"
+	"crypto/sha1" // the name Redis gives a script, not a protection
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/layercache/layercache/readthrough"
+)
+
+// Script is a Lua script.
+type Script struct {
+	source, sha string
+}
+
+// NewScript makes a Script of its text.
+func NewScript(source string) *Script {
+	sum := sha1.Sum([]byte(source))
+	return &Script{source: source, sha: hex.EncodeToString(sum[:])}
+}
+
+// command keeps go-redis from sending a script a second time. Redirections of a Cluster are still followed.
+type command struct{ *redis.Cmd }
+
+// NoRetry tells go-redis so.
+func (command) NoRetry() bool { return true }
+
+// Run executes the script in one round trip, and in two where the server does not know it yet. A script that answers nil
+// answers nil here. A script tells its caller what is wrong by its answer; every error is readthrough.ErrUnavailable, and
+// after one it is unknown whether the script ran.
+func (s *Script) Run(ctx context.Context, client redis.UniversalClient, keys []string, args ...any) (any, error) {
+	answer, err := s.send(ctx, client, "evalsha", s.sha, keys, args)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		answer, err = s.send(ctx, client, "eval", s.source, keys, args)
+	}
+	switch {
+	case errors.Is(err, redis.Nil):
+		return nil, nil
+	case err != nil:
+		return nil, Unavailable(err)
+	}
+	return answer, nil
+}
+
+func (s *Script) send(ctx context.Context, client redis.UniversalClient, verb, body string, keys []string, args []any) (any, error) {
+	all := make([]any, 0, 3+len(keys)+len(args))
+	all = append(all, verb, body, len(keys))
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	cmd := redis.NewCmd(ctx, append(all, args...)...)
+	if len(keys) > 0 {
+		cmd.SetFirstKeyPos(3)
+	}
+	_ = client.Process(ctx, command{cmd}) // the command holds the error
+	return cmd.Result()
+}
+
+// Unavailable makes a failure of Redis the caller's: readthrough.ErrUnavailable with the cause. nil stays nil.
+func Unavailable(err error) error {
+	if err == nil || errors.Is(err, readthrough.ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", readthrough.ErrUnavailable, err)
+}

@@ -1,0 +1,225 @@
+package registry_test
+
+import (
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/layercache/layercache/l2/redistest"
+	"github.com/layercache/layercache/stores/registry"
+	"github.com/layercache/layercache/stores/sqlsource/pgtest"
+)
+
+// lifeTerms: silence is judged after 400 ms, of which 200 are the grace.
+const (
+	lifeReap  = 200 * time.Millisecond
+	lifeGrace = 200 * time.Millisecond
+)
+
+func lives(cfg *registry.Config) { cfg.Grace, cfg.MaxAge = lifeGrace, 20*time.Millisecond }
+
+// reapAll reaps until somebody is marked.
+func reapAll(t testing.TB, s *registry.Store, want ...string) {
+	t.Helper()
+	marked := map[string]bool{}
+	eventually(t, "the dead to be marked", func() bool {
+		ids, err := s.Reap(t.Context(), lifeReap)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range ids {
+			marked[id] = true
+		}
+		return len(marked) >= len(want)
+	})
+	for _, id := range want {
+		if !marked[id] {
+			t.Errorf("%s is not marked, %v are", id, marked)
+		}
+	}
+}
+
+// reapNone reaps once, at once after something happened, and wants nobody marked.
+func reapNone(t testing.TB, s *registry.Store, after string) {
+	t.Helper()
+	ids, err := s.Reap(t.Context(), lifeReap)
+	if err != nil {
+		t.Fatalf("reap after %s: %v", after, err)
+	}
+	if len(ids) > 0 {
+		t.Errorf("reap after %s marked %v", after, ids)
+	}
+}
+
+// silent waits until an agent registered now has been silent for longer than a reap lets pass.
+func silent(t testing.TB) {
+	t.Helper()
+	until := time.Now().Add(lifeReap + lifeGrace + 50*time.Millisecond)
+	eventually(t, "silence", func() bool { return time.Now().After(until) })
+}
+
+func TestNobodyIsReapedForASilenceOfRedisItself(t *testing.T) {
+	agents := []registry.Agent{{ID: "a"}, {ID: "b"}, {ID: "c"}}
+	names := []string{"a", "b", "c"}
+	begin := func(t *testing.T, f *fleet) *registry.Store {
+		t.Helper()
+		s := f.open(t, lives)
+		register(t, s, agents...)
+		if _, err := s.Reap(t.Context(), lifeReap); err != nil { // a reaper at work: the life is known
+			t.Fatal(err)
+		}
+		return s
+	}
+	t.Run("killed and restarted with what was saved", func(t *testing.T) {
+		f := newFleet(t, "redis")
+		s := begin(t, f)
+		f.redis.Do("SAVE")
+		silent(t)
+		f.redis.Restart()
+		eventually(t, "Redis to answer", func() bool { _, err := s.List(t.Context()); return err == nil })
+		wantList(t, s, names...)
+		reapNone(t, s, "a restart with an old file")
+		if err := s.Heartbeat(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		reapAll(t, s, "b", "c") // who does not come back is dead all the same
+	})
+	t.Run("killed and restarted empty", func(t *testing.T) {
+		f := newFleet(t, "redis")
+		s := begin(t, f)
+		silent(t)
+		f.redis.Restart()
+		old := time.Now().Add(-time.Hour) // an agent that registers with what it knew of itself
+		for _, a := range agents {
+			eventually(t, "Redis to take writes", func() bool {
+				a.LastHeartbeat = old
+				_, err := s.RegisterAsync(t.Context(), a)
+				return err == nil
+			})
+		}
+		reapNone(t, s, "a restart without data")
+		wantList(t, s, names...)
+	})
+	t.Run("FLUSHALL", func(t *testing.T) {
+		f := newFleet(t, "redis")
+		s := begin(t, f)
+		silent(t)
+		f.redis.Do("FLUSHALL")
+		reapNone(t, s, "FLUSHALL")
+		eventually(t, "the loss to be seen", func() bool { all, err := s.List(t.Context()); return err == nil && all.Len() == 0 })
+		wantCode(t, "heartbeat", s.Heartbeat(t.Context(), "a"), registry.Unknown) // nobody is brought back
+		for _, a := range agents {
+			a.LastHeartbeat = time.Now().Add(-time.Hour)
+			register(t, s, a)
+		}
+		reapNone(t, s, "FLUSHALL and registrations")
+		wantList(t, s, names...)
+	})
+	t.Run("a failover to a replica that lags", func(t *testing.T) {
+		f := newFleet(t, "redis")
+		s := begin(t, f)
+		replica := redistest.Start(t)
+		replica.Do("REPLICAOF", "127.0.0.1", f.redis.Addr()[len("127.0.0.1:"):])
+		eventually(t, "the replica", func() bool {
+			return replica.Client().Exists(t.Context(), "agentic:agent:c").Val() == 1 &&
+				replica.Client().Exists(t.Context(), "agentic:lc-life").Val() == 1
+		})
+		silent(t)
+		replica.Do("REPLICAOF", "NO", "ONE")
+		promoted := open(t, registry.Config{
+			Backend: onRedis(t, registry.RedisConfig{Client: replica.Client()}), Grace: lifeGrace, MaxAge: 20 * time.Millisecond,
+		})
+		reapNone(t, promoted, "a failover")
+		wantList(t, promoted, names...)
+		_ = s
+	})
+}
+
+func TestNobodyIsReapedForAnOutageThatOnlyCutTheNetwork(t *testing.T) {
+	everywhere(t, func(t *testing.T, f *fleet) {
+		before := f.open(t, lives)
+		register(t, before, registry.Agent{ID: "a"}, registry.Agent{ID: "b"})
+		if err := before.Heartbeat(t.Context(), "b"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := before.Reap(t.Context(), lifeReap); err != nil {
+			t.Fatal(err)
+		}
+		silent(t) // nobody reaches the backend
+		after := f.open(t, lives)
+		if err := before.Heartbeat(t.Context(), "a"); err != nil { // the first who is back
+			t.Fatal(err)
+		}
+		reapNone(t, after, "an outage in which nobody reached the backend")
+		if got := get(t, after, "b").Status; got != registry.Available {
+			t.Errorf("b is %s", got)
+		}
+	})
+}
+
+// With a reaper alone, its own silence is no outage: else agents that are all dead would never be marked by one that comes
+// rarely.
+func TestARareReaperStillMarksTheDead(t *testing.T) {
+	everywhere(t, func(t *testing.T, f *fleet) {
+		s := f.open(t, lives)
+		register(t, s, registry.Agent{ID: "a"})
+		marked := false
+		for range 4 {
+			silent(t)
+			ids, err := s.Reap(t.Context(), lifeReap)
+			if err != nil {
+				t.Fatal(err)
+			}
+			marked = marked || slices.Contains(ids, "a")
+		}
+		if !marked {
+			t.Error("four rare reaps have not marked an agent that is dead")
+		}
+	})
+}
+
+func TestNobodyIsReapedForASilenceOfThisProcess(t *testing.T) {
+	now := time.Now()
+	var mu sync.Mutex
+	m := &registry.Memory{Now: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }}
+	s := open(t, registry.Config{Backend: m})
+	register(t, s, registry.Agent{ID: "a"}, registry.Agent{ID: "b"})
+	mu.Lock()
+	now = now.Add(4 * time.Minute) // stopped, and continued
+	mu.Unlock()
+	if ids, err := s.Reap(t.Context(), time.Minute); len(ids) > 0 || err != nil {
+		t.Errorf("%v, %v", ids, err)
+	}
+}
+
+func TestNobodyIsReapedAfterARestoredOrRestartedDatabase(t *testing.T) {
+	url := pgtest.NewDatabase(t)
+	source := inPostgres(t, url)
+	s := open(t, registry.Config{Backend: onSQL(t, registry.SQLConfig{Source: source}), Grace: lifeGrace})
+	register(t, s, registry.Agent{ID: "a"})
+	if _, err := s.Reap(t.Context(), lifeReap); err != nil {
+		t.Fatal(err)
+	}
+	silent(t)
+	// What a restart leaves: another run of the server than the one that wrote the row. Beats of others hide the gap.
+	pgtest.Exec(t, url, "UPDATE layercache_agents_life SET server = 'an earlier run', reaped_ms = extract(epoch FROM clock_timestamp()) * 1000")
+	reapNone(t, s, "a restart of the database")
+
+	path := filepath.Join(t.TempDir(), "agents.db")
+	begin := func() *registry.Store {
+		return open(t, registry.Config{Backend: onSQL(t, registry.SQLConfig{Source: inSQLite(t, path)}), Grace: lifeGrace})
+	}
+	lite := begin()
+	register(t, lite, registry.Agent{ID: "a"})
+	if err := lite.Heartbeat(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := lite.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	silent(t)
+	again := begin() // a process that was down, on the file it left
+	reapNone(t, again, "a restart of the only process")
+}

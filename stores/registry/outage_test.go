@@ -1,0 +1,179 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/registry"
+)
+
+// unavailable wants a failure of every verb, and no verb that says "none" for "unknown".
+func unavailable(t *testing.T, s *registry.Store) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, getErr := s.Get(ctx, "a")
+	_, listErr := s.List(ctx)
+	_, findErr := s.Find(ctx, registry.Query{})
+	_, claimErr := s.Claim(ctx, "a")
+	_, reapErr := s.Reap(ctx, time.Second)
+	_, registerErr := s.RegisterAsync(ctx, registry.Agent{ID: "b"})
+	_, deregisterErr := s.DeregisterAsync(ctx, "a")
+	_, statusErr := s.SetStatusAsync(ctx, "a", registry.Busy)
+	for what, err := range map[string]error{
+		"get": getErr, "list": listErr, "find": findErr, "claim": claimErr, "reap": reapErr, "register": registerErr,
+		"deregister": deregisterErr, "set status": statusErr, "heartbeat": s.Heartbeat(ctx, "a"), "flush": s.Flush(ctx), "ready": s.Ready(ctx),
+	} {
+		wantCode(t, what+" in an outage", err, registry.Failed)
+	}
+}
+
+func TestAnOutageNeverLooksLikeNoAgents(t *testing.T) {
+	for _, foreign := range []bool{false, true} {
+		f := newFleet(t, "redis")
+		s := f.open(t, func(cfg *registry.Config) { cfg.Foreign, cfg.MaxAge = foreign, 50*time.Millisecond })
+		register(t, s, registry.Agent{ID: "a"})
+		wantList(t, s, "a")
+		f.redis.Kill()
+		eventually(t, "the end of what memory may answer", func() bool { _, err := s.List(t.Context()); return err != nil })
+		unavailable(t, s)
+	}
+}
+
+func TestAnOutageOfTheDatabaseNeverLooksLikeNoAgents(t *testing.T) {
+	backend := &broken{Backend: &registry.Memory{}}
+	s := open(t, registry.Config{Backend: backend, MaxAge: 50 * time.Millisecond})
+	register(t, s, registry.Agent{ID: "a"})
+	wantList(t, s, "a")
+	backend.down = true
+	eventually(t, "the end of what memory may answer", func() bool { _, err := s.List(t.Context()); return err != nil })
+	unavailable(t, s)
+}
+
+var errDown = errors.New("down")
+
+// broken fails once it is down.
+type broken struct {
+	registry.Backend
+	down bool // set while no call is under way
+}
+
+func (b *broken) fails() error {
+	if b.down {
+		return errDown
+	}
+	return nil
+}
+
+func (b *broken) Put(ctx context.Context, a registry.Agent, terms registry.Terms) (registry.Agent, uint64, error) {
+	if err := b.fails(); err != nil {
+		return registry.Agent{}, 0, err
+	}
+	return b.Backend.Put(ctx, a, terms)
+}
+
+func (b *broken) Delete(ctx context.Context, id string) (uint64, error) {
+	if err := b.fails(); err != nil {
+		return 0, err
+	}
+	return b.Backend.Delete(ctx, id)
+}
+
+func (b *broken) Get(ctx context.Context, id string) (registry.Agent, error) {
+	if err := b.fails(); err != nil {
+		return registry.Agent{}, err
+	}
+	return b.Backend.Get(ctx, id)
+}
+
+func (b *broken) List(ctx context.Context, terms registry.Terms) (registry.Listing, error) {
+	if err := b.fails(); err != nil {
+		return registry.Listing{}, err
+	}
+	return b.Backend.List(ctx, terms)
+}
+
+func (b *broken) Beat(ctx context.Context, id string, terms registry.Terms) (bool, uint64, error) {
+	if err := b.fails(); err != nil {
+		return false, 0, err
+	}
+	return b.Backend.Beat(ctx, id, terms)
+}
+
+func (b *broken) Update(ctx context.Context, id string, u registry.Update) (bool, uint64, error) {
+	if err := b.fails(); err != nil {
+		return false, 0, err
+	}
+	return b.Backend.Update(ctx, id, u)
+}
+
+func (b *broken) Reap(ctx context.Context, silence time.Duration, terms registry.Terms) ([]string, uint64, error) {
+	if err := b.fails(); err != nil {
+		return nil, 0, err
+	}
+	return b.Backend.Reap(ctx, silence, terms)
+}
+
+func (b *broken) Flush(ctx context.Context, terms registry.Terms) (uint64, error) {
+	if err := b.fails(); err != nil {
+		return 0, err
+	}
+	return b.Backend.Flush(ctx, terms)
+}
+
+func TestServeStaleAnswersTheLastListAndNeverNone(t *testing.T) {
+	f := newFleet(t, "redis")
+	s := f.open(t, func(cfg *registry.Config) {
+		cfg.MaxAge, cfg.Mode = 50*time.Millisecond, readthrough.ServeStale(time.Hour)
+	})
+	cold := f.open(t, func(cfg *registry.Config) { cfg.Mode = readthrough.ServeStale(time.Hour) })
+	if err := s.Register(t.Context(), registry.Agent{ID: "a"}); err != nil { // and its message has arrived: it would void the list
+		t.Fatal(err)
+	}
+	wantList(t, s, "a")
+	f.redis.Kill()
+	until := time.Now().Add(500 * time.Millisecond)
+	eventually(t, "time past the end of the list", func() bool {
+		wantList(t, s, "a")
+		return time.Now().After(until)
+	})
+	if found, err := s.Find(t.Context(), registry.Query{}); err != nil || found.Len() != 1 {
+		t.Errorf("%v, %v", ids(found), err)
+	}
+	wantCode(t, "heartbeat", s.Heartbeat(t.Context(), "a"), registry.Failed)
+	wantList(t, s, "a") // a write that failed has not taken it away
+	if all, err := cold.List(t.Context()); err == nil {
+		t.Errorf("a store that never read answers %v", ids(all))
+	}
+}
+
+func TestFlushallInTheMiddleLosesTheAgentsAndNothingElse(t *testing.T) {
+	f := newFleet(t, "redis")
+	a, b := f.open(t), f.open(t)
+	register(t, a, registry.Agent{ID: "x"}, registry.Agent{ID: "y"})
+	wantList(t, b, "x", "y")
+	f.redis.Do("FLUSHALL")
+	for _, s := range []*registry.Store{a, b} {
+		eventually(t, "the loss to be seen", func() bool { all, err := s.List(t.Context()); return err == nil && all.Len() == 0 })
+	}
+	wantCode(t, "heartbeat", a.Heartbeat(t.Context(), "x"), registry.Unknown)
+	if err := a.Register(t.Context(), registry.Agent{ID: "x"}); err != nil {
+		t.Fatal(err)
+	}
+	wantList(t, b, "x")
+	wantCode(t, "heartbeat", b.Heartbeat(t.Context(), "y"), registry.Unknown)
+}
+
+func TestARestoredOrEmptyAnswerOfRedisIsNoNil(t *testing.T) {
+	f := newFleet(t, "redis")
+	s := f.open(t)
+	_, err := s.Get(t.Context(), "nobody")
+	if errors.Is(err, redis.Nil) {
+		t.Error("redis.Nil reaches a caller")
+	}
+}

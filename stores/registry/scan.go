@@ -1,0 +1,213 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/layercache/layercache/l2"
+	"github.com/layercache/layercache/stores/layout"
+)
+
+// wholeTries is how often the index may be lost while it is made whole.
+const wholeTries = 4
+
+var errNotWhole = layout.Unavailable(errors.New("the index of the agents is lost again and again"))
+
+// record is an agent's record as Redis holds it.
+type record struct {
+	encoded string // its id in the key
+	doc     string
+}
+
+// read reads the record into a zero Agent. One whose document names another agent is faulty.
+func (r record) read(a *Agent) error {
+	if err := a.decode(r.doc); err != nil {
+		return err
+	}
+	if id, err := l2.NewID(a.ID); err != nil || id.String() != r.encoded {
+		return errFaulty
+	}
+	return nil
+}
+
+// id is the inverse of l2.NewID. A key of another program need not be of that form.
+func (r record) id() string {
+	if id, err := url.PathUnescape(r.encoded); err == nil {
+		return id
+	}
+	return r.encoded
+}
+
+// heartbeat is the text of the agent's last heartbeat, for reap.lua to compare; "" if it never had one.
+func (r record) heartbeat(a Agent) (text string) {
+	if a.LastHeartbeat.IsZero() {
+		return ""
+	}
+	_ = members(r.doc, func(_, name, value, _ string) error { // it was read before
+		if name == "last_heartbeat" {
+			text = value
+		}
+		return nil
+	})
+	return text
+}
+
+// reply is what list.lua answers.
+type reply struct {
+	whole bool
+	now   time.Time
+	lasts time.Duration
+	docs  []record
+}
+
+// list reads the index and the records in one round trip. If the index is not whole, or scan is asked for, a scan of the
+// keyspace goes before.
+func (r *Redis) list(ctx context.Context, scan bool) (reply, error) {
+	if !scan && !r.unsorted.Load() {
+		if answer, ok, err := r.fetch(ctx); ok || err != nil {
+			return answer, err
+		}
+	}
+	mark := word()
+	var found []string
+	for range wholeTries {
+		if scan {
+			var err error
+			if found, err = r.scan(ctx); err != nil {
+				return reply{}, layout.Unavailable(err)
+			}
+		}
+		args := make([]any, 2, 2+len(found))
+		args[0], args[1] = r.records, mark
+		for _, encoded := range found {
+			args = append(args, encoded)
+		}
+		out, err := listScript.Run(ctx, r.client, []string{r.index}, args...)
+		if err != nil {
+			return reply{}, err
+		}
+		answer, err := parseReply(out)
+		if err != nil || answer.whole {
+			return answer, err
+		}
+		scan = true
+	}
+	return reply{}, errNotWhole
+}
+
+// fetch reads all records by SORT with GET, which costs the server a fifth of what a script does that reads them. It
+// says false where the script must look: some record has ended, the index is not whole, or the server refuses. It is not
+// asked again if it refuses SORT itself: on a Cluster, to users without the right to read every key, or because it does not
+// know the command. Another refusal is one of the moment.
+func (r *Redis) fetch(ctx context.Context) (answer reply, ok bool, err error) {
+	var now *redis.TimeCmd
+	var first *redis.ZSliceCmd
+	var all *redis.StringSliceCmd
+	_, err = r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		now = p.Time(ctx)
+		first = p.ZRangeByScoreWithScores(ctx, r.index, &redis.ZRangeBy{Min: "0", Max: "(" + never, Count: 1})
+		all = p.Sort(ctx, r.index, &redis.Sort{By: "nosort", Get: []string{"#", r.records + "*"}})
+		return nil
+	})
+	var refused redis.Error
+	switch {
+	case err != nil && errors.As(err, &refused):
+		if why := all.Err(); why != nil {
+			text := why.Error()
+			r.unsorted.Store(redis.HasErrorPrefix(why, "NOPERM") || strings.Contains(text, "unknown command") || strings.Contains(text, "of SORT denied"))
+		}
+		return reply{}, false, nil
+	case err != nil:
+		return reply{}, false, layout.Unavailable(err)
+	}
+	answer.now = now.Val()
+	if soonest := first.Val(); len(soonest) > 0 {
+		left := int64(soonest[0].Score) - answer.now.UnixMilli()
+		if left <= 0 {
+			return reply{}, false, nil
+		}
+		answer.lasts = time.Duration(left) * time.Millisecond
+	}
+	flat := all.Val()
+	answer.docs = make([]record, 0, len(flat)/2)
+	for i := 0; i+1 < len(flat); i += 2 {
+		switch encoded := flat[i]; {
+		case encoded == "!":
+			answer.whole = true
+		case encoded[0] != '?' && flat[i+1] != "": // "": it is gone, evicted or removed by another program
+			answer.docs = append(answer.docs, record{encoded, flat[i+1]})
+		}
+	}
+	return answer, answer.whole, nil
+}
+
+// never is the score of what does not end by itself.
+const never = "9000000000000000"
+
+// scan finds the records that there are, by the encoded ids. None of its bytes is a glob: neither prefix nor tenant may
+// hold one. The first of the answer is empty: it says that there was a scan.
+func (r *Redis) scan(ctx context.Context) ([]string, error) {
+	var node redis.Cmdable = r.client
+	if cluster, ok := r.client.(*redis.ClusterClient); ok {
+		master, err := cluster.MasterForKey(ctx, r.index) // Tagged: all of them are there
+		if err != nil {
+			return nil, err
+		}
+		node = master
+	}
+	found := []string{""}
+	for cursor := uint64(0); ; {
+		keys, next, err := node.Scan(ctx, cursor, r.records+"*", 1000).Result()
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range keys {
+			if encoded := strings.TrimPrefix(key, r.records); encoded != "" && encoded[0] != '!' && encoded[0] != '?' {
+				found = append(found, encoded) // no id is encoded as one that begins so: those are the index's own words
+			}
+		}
+		if cursor = next; cursor == 0 {
+			return found, nil
+		}
+	}
+}
+
+func parseReply(out any) (reply, error) {
+	list, ok := out.([]any)
+	if !ok || len(list) != 6 {
+		return reply{}, errAnswer
+	}
+	whole, ok1 := list[0].(int64)
+	s, ok2 := list[1].(string)
+	us, ok3 := list[2].(string)
+	lasts, ok4 := list[3].(int64)
+	ids, ok5 := list[4].(string)
+	docs, ok6 := list[5].(string)
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 {
+		return reply{}, errAnswer
+	}
+	seconds, err1 := strconv.ParseInt(s, 10, 64)
+	micros, err2 := strconv.ParseInt(us, 10, 64)
+	if err1 != nil || err2 != nil {
+		return reply{}, errAnswer
+	}
+	n := strings.Count(ids, "\n")
+	if strings.Count(docs, "\x00") != n {
+		return reply{}, errAnswer
+	}
+	answer := reply{whole: whole == 1, now: time.Unix(seconds, micros*1000), docs: make([]record, n)}
+	if lasts >= 0 {
+		answer.lasts = max(time.Duration(lasts)*time.Millisecond, time.Nanosecond)
+	}
+	for i := range answer.docs {
+		answer.docs[i].encoded, ids, _ = strings.Cut(ids, "\n")
+		answer.docs[i].doc, docs, _ = strings.Cut(docs, "\x00")
+	}
+	return answer, nil
+}

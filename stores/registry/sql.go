@@ -1,0 +1,289 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/layercache/layercache/invalidation"
+	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/layout"
+	"github.com/layercache/layercache/stores/sqlsource"
+)
+
+// SQLConfig describes a SQL backend. Zero fields mean their defaults; only Source is required.
+type SQLConfig struct {
+	// Source is the database, migrated. Used and never closed. Required.
+	Source *sqlsource.Source
+	// Tenant separates one tenant's agents from another's: letters, digits, '.', '_' and '-', at most 128. "": none.
+	Tenant string
+	// BeatDelay is how long a heartbeat waits for others to be written with it, in one statement. From 1 ms to 5 s; 0: 250 ms.
+	BeatDelay time.Duration
+	// BeatBatch is how many heartbeats are written without waiting longer. From 1 to 10,000; 0: 1,000.
+	BeatBatch int
+}
+
+// SQL is a Backend in a SQL database, which is the authority: agents are rows of layercache_agents, and a change of them by
+// any program is told to all processes. A heartbeat is told to none. Safe for concurrent use.
+//
+// Heartbeats are written together: a process makes one statement for those of a BeatDelay, or for a BeatBatch of them, and
+// each Heartbeat waits for its own and gets its own answer. One that brings an agent back from Offline costs the batch a
+// second statement, and the first after a silence of the process one or two more.
+type SQL struct {
+	agents *sqlsource.Agents
+	beats  batches
+
+	mu      sync.Mutex // guards contact
+	contact time.Time  // when the last write was begun that succeeded; zero: none yet
+}
+
+var (
+	_ Backend          = (*SQL)(nil)
+	_ invalidation.Log = (*SQL)(nil)
+)
+
+// NewSQL makes a SQL backend. It does no I/O.
+func NewSQL(cfg SQLConfig) (*SQL, error) {
+	if cfg.BeatDelay == 0 {
+		cfg.BeatDelay = 250 * time.Millisecond
+	}
+	if cfg.BeatBatch == 0 {
+		cfg.BeatBatch = 1000
+	}
+	switch {
+	case cfg.Source == nil:
+		return nil, errors.New("registry: SQLConfig.Source is required")
+	case cfg.BeatDelay < time.Millisecond || cfg.BeatDelay > 5*time.Second:
+		return nil, fmt.Errorf("registry: SQLConfig.BeatDelay must be from 1ms to 5s, got %s", cfg.BeatDelay)
+	case cfg.BeatBatch < 1 || cfg.BeatBatch > 10_000:
+		return nil, fmt.Errorf("registry: SQLConfig.BeatBatch must be from 1 to 10000, got %d", cfg.BeatBatch)
+	}
+	agents, err := cfg.Source.Agents(cfg.Tenant, word())
+	if err != nil {
+		return nil, fmt.Errorf("registry: SQLConfig.Tenant: %w", err)
+	}
+	s := &SQL{agents: agents}
+	s.beats = batches{delay: cfg.BeatDelay, most: cfg.BeatBatch, write: s.beat, open: map[Terms]*batch{}}
+	return s, nil
+}
+
+// Tenant is the tenant whose agents it keeps.
+func (s *SQL) Tenant() string { return s.agents.Tenant() }
+
+// Log is its change log.
+func (s *SQL) Log() *sqlsource.Log { return s.agents.Log() }
+
+// Changes implements invalidation.Log.
+func (s *SQL) Changes(ctx context.Context, after uint64, limit int) (invalidation.Page, error) {
+	return s.agents.Changes(ctx, after, limit)
+}
+
+// sqlError makes an error of the database a failure, unless the database was not asked.
+func sqlError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sqlsource.ErrBadID):
+		return refused("agent ID must be UTF-8 without NUL bytes")
+	case errors.Is(err, sqlsource.ErrBadDocument):
+		return refused("agent must be UTF-8 without NUL bytes")
+	}
+	return layout.Unavailable(err)
+}
+
+// reach notes a contact with the database after a silence of this process, before anything is written: the first to come
+// back after an outage must leave word of it, or the others look dead. While this process was in contact, there was no
+// silence of everybody.
+func (s *SQL) reach(ctx context.Context, grace time.Duration) error {
+	s.mu.Lock()
+	last := s.contact
+	s.mu.Unlock()
+	if !last.IsZero() && (grace == 0 || time.Since(last) <= grace/2) {
+		return nil
+	}
+	_, err := s.agents.Contact(ctx, grace)
+	return err
+}
+
+// reached counts a write that began at a moment and succeeded.
+func (s *SQL) reached(began time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if began.After(s.contact) {
+		s.contact = began
+	}
+}
+
+// Put implements Backend.
+func (s *SQL) Put(ctx context.Context, a Agent, terms Terms) (Agent, uint64, error) {
+	row, err := rowOf(a)
+	if err != nil {
+		return Agent{}, 0, err
+	}
+	if err := s.reach(ctx, terms.Grace); err != nil {
+		return Agent{}, 0, sqlError(err)
+	}
+	began := time.Now()
+	beat, asOf, err := s.agents.Put(ctx, row, !a.LastHeartbeat.IsZero(), terms.TTL)
+	if err != nil {
+		return Agent{}, 0, sqlError(err)
+	}
+	s.reached(began)
+	a.LastHeartbeat = time.UnixMilli(beat).UTC()
+	return a, asOf, nil
+}
+
+// Delete implements Backend.
+func (s *SQL) Delete(ctx context.Context, id string) (uint64, error) {
+	asOf, existed, err := s.agents.Delete(ctx, id)
+	if err == nil && !existed {
+		return 0, readthrough.ErrNotFound
+	}
+	return asOf, sqlError(err)
+}
+
+// Get implements Backend.
+func (s *SQL) Get(ctx context.Context, id string) (Agent, error) {
+	list, err := s.agents.Get(ctx, id)
+	switch {
+	case err != nil:
+		return Agent{}, sqlError(err)
+	case len(list.Agents) == 0:
+		return Agent{}, readthrough.ErrNotFound
+	}
+	return agentOf(list.Agents[0])
+}
+
+// List implements Backend.
+func (s *SQL) List(ctx context.Context, _ Terms) (Listing, error) {
+	list, err := s.agents.List(ctx)
+	if err != nil {
+		return Listing{}, sqlError(err)
+	}
+	l := Listing{Agents: make([]Agent, 0, len(list.Agents)), AsOf: list.AsOf}
+	for _, row := range list.Agents {
+		if a, err := agentOf(row); err == nil {
+			l.Agents = append(l.Agents, a)
+		} else {
+			l.Faulty = append(l.Faulty, row.ID)
+		}
+		if left := time.Duration(row.Expires-list.Now) * time.Millisecond; l.Lasts == 0 || left < l.Lasts {
+			l.Lasts = max(left, time.Nanosecond)
+		}
+	}
+	return l, nil
+}
+
+// Beat implements Backend. It waits for its batch, whose outcome is unknown to who does not.
+func (s *SQL) Beat(ctx context.Context, id string, terms Terms) (bool, uint64, error) {
+	if err := checkID(id); err != nil { // one that the database refuses would take its whole batch along
+		return false, 0, err
+	}
+	revived, asOf, err := s.beats.add(ctx, id, terms)
+	if errors.Is(err, readthrough.ErrNotFound) {
+		return false, 0, err
+	}
+	return revived, asOf, sqlError(err)
+}
+
+// beat writes a batch.
+func (s *SQL) beat(ctx context.Context, ids []string, terms Terms) (found map[string]bool, asOf uint64, err error) {
+	if err := s.reach(ctx, terms.Grace); err != nil {
+		return nil, 0, err
+	}
+	began := time.Now()
+	found, err = s.agents.Beat(ctx, ids, terms.TTL)
+	if err != nil {
+		return nil, 0, err
+	}
+	s.reached(began)
+	var back []string
+	for id, offline := range found {
+		if offline {
+			back = append(back, id)
+		}
+	}
+	if len(back) > 0 {
+		asOf, err = s.agents.Revive(ctx, back)
+	}
+	return found, asOf, err
+}
+
+// Update implements Backend.
+func (s *SQL) Update(ctx context.Context, id string, u Update) (changed bool, asOf uint64, err error) {
+	switch u.Kind {
+	case SetStatus:
+		asOf, changed, err = s.agents.SetStatus(ctx, id, string(u.Status))
+	case SetLoad:
+		asOf, changed, err = s.agents.SetLoad(ctx, id, int64(u.Load))
+	case Take:
+		asOf, changed, err = s.agents.Take(ctx, id)
+	case Give:
+		asOf, changed, err = s.agents.Give(ctx, id)
+	default:
+		return false, 0, refused("agent update of an unknown kind")
+	}
+	if err != nil {
+		return false, 0, sqlError(err)
+	}
+	if !changed { // because it is so already, or because there is no such agent
+		_, err = s.Get(ctx, id)
+	}
+	return changed, asOf, err
+}
+
+// Reap implements Backend.
+func (s *SQL) Reap(ctx context.Context, silence time.Duration, terms Terms) ([]string, uint64, error) {
+	age, err := s.agents.Contact(ctx, terms.Grace)
+	if err != nil {
+		return nil, 0, sqlError(err)
+	}
+	if err := s.agents.Reaped(ctx); err != nil {
+		return nil, 0, sqlError(err)
+	}
+	ids := []string{}
+	if age < silence {
+		return ids, 0, nil
+	}
+	marked, asOf, err := s.agents.Reap(ctx, silence)
+	ids = append(ids, marked...)
+	slices.Sort(ids)
+	return ids, asOf, sqlError(err)
+}
+
+// Flush implements Backend.
+func (s *SQL) Flush(ctx context.Context, _ Terms) (uint64, error) {
+	asOf, err := s.agents.Flush(ctx)
+	return asOf, sqlError(err)
+}
+
+func rowOf(a Agent) (sqlsource.Agent, error) {
+	capabilities, err := a.Capabilities.MarshalJSON()
+	if err != nil {
+		return sqlsource.Agent{}, err
+	}
+	return sqlsource.Agent{
+		ID: a.ID, Name: a.Name, Capabilities: string(capabilities), Extra: "{" + strings.TrimPrefix(a.unknown, ",") + "}",
+		Status: string(a.Status), CurrentLoad: int64(a.CurrentLoad), MaxLoad: int64(a.MaxLoad), Heartbeat: a.LastHeartbeat.UnixMilli(),
+	}, nil
+}
+
+func agentOf(row sqlsource.Agent) (Agent, error) {
+	extra, err := decode(row.Extra) // what it knows beside the unknown is in columns
+	if err != nil {
+		return Agent{}, errFaulty
+	}
+	a := Agent{
+		ID: row.ID, Name: row.Name, Status: Status(row.Status), LastHeartbeat: time.UnixMilli(row.Heartbeat).UTC(),
+		CurrentLoad: int(row.CurrentLoad), MaxLoad: int(row.MaxLoad), unknown: extra.unknown,
+	}
+	if err := json.Unmarshal([]byte(row.Capabilities), &a.Capabilities); err != nil {
+		return Agent{}, errFaulty
+	}
+	return a, nil
+}

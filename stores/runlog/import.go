@@ -1,0 +1,247 @@
+package runlog
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/layercache/layercache/l2"
+	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/layout"
+)
+
+// Original says where the original system keeps its runs: <prefix>:<run>, a stream with an envelope in the field data of each
+// entry, <prefix>:<run>:seq and <prefix>:<run>:session.
+type Original struct {
+	// Client reaches the original's Redis. It is only read from. Required.
+	Client redis.UniversalClient
+	// Prefix of its keys. "": run.
+	Prefix string
+}
+
+// Imported says what an import has found.
+type Imported struct {
+	// Added and Present count the events that this call has added and those that were there already.
+	Added, Present int
+	// Session is the run's session id; "": not known.
+	Session string
+	// LastSeq is the last number that the original has spent. The run goes on after it.
+	LastSeq uint64
+	// Holes are the numbers below LastSeq that the original does not hold, or does not hold readably. Readers are told of
+	// them by a TrimmedError.
+	Holes []Range
+	// Faults are the entries that were not imported.
+	Faults []Fault
+}
+
+// Range is all numbers from First to Last.
+type Range struct{ First, Last uint64 }
+
+// Fault is an entry of an original run that was not imported.
+type Fault struct {
+	// Entry is its id in the original's stream.
+	Entry string
+	// Err says why, without its content.
+	Err error
+}
+
+const (
+	importBatch = 256 // entries in one round trip
+	// importWindow is by how many entries an entry may be out of order: the original's appenders could overtake each other.
+	importWindow = 1024
+)
+
+// Import adds an original run that nobody appends to any more, under the same id: numbers, ids and times stay, and envelopes
+// are kept byte for byte. It reads and writes in batches and may be repeated: after a failure it goes on where it stopped,
+// and after a success it adds nothing. What cannot be imported is in the answer, beside an error too.
+//
+// readthrough.ErrNotFound: the original has no such run. ErrConflict: the run has other events here.
+func (s *Store) Import(ctx context.Context, from Original, run string) (Imported, error) {
+	if err := s.check(run); err != nil {
+		return Imported{}, err
+	}
+	src, err := from.open(run)
+	if err != nil {
+		return Imported{}, err
+	}
+	im := importer{store: s, run: run, source: src}
+	if err := im.all(ctx); err != nil {
+		return im.found, fmt.Errorf("runlog: import: %w", err)
+	}
+	s.tails.forget(run)
+	return im.found, nil
+}
+
+// source reads one original run.
+type source struct {
+	client redis.UniversalClient
+	key    string
+	next   string // id of the entry to begin with
+}
+
+func (o Original) open(run string) (*source, error) {
+	if o.Client == nil {
+		return nil, errors.New("runlog: Original.Client is required")
+	}
+	if o.Prefix == "" {
+		o.Prefix = "run"
+	}
+	space, err := layout.New(layout.Config{Prefix: o.Prefix})
+	if err != nil {
+		return nil, fmt.Errorf("runlog: Original.%w", err)
+	}
+	id, err := l2.NewID(run)
+	if err != nil {
+		return nil, err
+	}
+	return &source{client: o.Client, key: space.Name(id.String()), next: "-"}, nil
+}
+
+// facts reads the session id and the last number that was spent. found: there is one of the run's keys.
+func (s *source) facts(ctx context.Context) (session string, counter uint64, found bool, err error) {
+	session, err = s.client.Get(ctx, s.key+":session").Result()
+	if found = err == nil; err != nil && !errors.Is(err, redis.Nil) {
+		return "", 0, false, layout.Unavailable(err)
+	}
+	if err := checkSession(session); err != nil {
+		return "", 0, false, fmt.Errorf("%s:session: %w", s.key, err)
+	}
+	digits, err := s.client.Get(ctx, s.key+":seq").Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return session, 0, found, nil
+	case err != nil:
+		return "", 0, false, layout.Unavailable(err)
+	}
+	if counter, err = strconv.ParseUint(digits, 10, 64); err != nil || counter > MaxSeq {
+		return "", 0, false, fmt.Errorf("%s:seq is not a number from 0 to %d", s.key, uint64(MaxSeq))
+	}
+	return session, counter, true, nil
+}
+
+// read answers the next entries, none at the end.
+func (s *source) read(ctx context.Context) ([]redis.XMessage, error) {
+	entries, err := s.client.XRangeN(ctx, s.key, s.next, "+", importBatch).Result()
+	if err != nil {
+		return nil, layout.Unavailable(err)
+	}
+	if len(entries) > 0 {
+		s.next = "(" + entries[len(entries)-1].ID
+	}
+	return entries, nil
+}
+
+// importer puts the entries of a source in order and hands them to the backend.
+type importer struct {
+	store   *Store
+	run     string
+	source  *source
+	session string
+
+	waiting []Restored // by number: what may still be overtaken
+	last    uint64     // the last number that was handed on
+	found   Imported
+}
+
+func (im *importer) all(ctx context.Context) error {
+	session, counter, found, err := im.source.facts(ctx)
+	if err != nil {
+		return err
+	}
+	im.session = session
+	for {
+		entries, err := im.source.read(ctx)
+		if err != nil {
+			return err
+		}
+		found = found || len(entries) > 0
+		for _, entry := range entries {
+			im.take(entry)
+		}
+		if len(entries) == 0 {
+			break
+		}
+		if err := im.hand(ctx, importWindow); err != nil {
+			return err
+		}
+	}
+	if !found {
+		return readthrough.ErrNotFound
+	}
+	if err := im.hand(ctx, 0); err != nil {
+		return err
+	}
+	if counter > im.last {
+		im.hole(counter + 1)
+	}
+	im.found.LastSeq = max(counter, im.last)
+	return im.restore(ctx, nil, counter)
+}
+
+// take reads an entry.
+func (im *importer) take(entry redis.XMessage) {
+	data, _ := entry.Values["data"].(string)
+	e, err := ParseEnvelope([]byte(data))
+	kind, payload, _ := tagged(e.Event)
+	if err == nil && e.RunID != im.run {
+		err = errors.New("it is another run's")
+	}
+	if err == nil && e.Seq <= im.last {
+		err = fmt.Errorf("number %d is taken, or far out of order", e.Seq)
+	}
+	at, taken := slices.BinarySearchFunc(im.waiting, e.Seq, func(w Restored, seq uint64) int { return cmp.Compare(w.Seq, seq) })
+	if err == nil && taken {
+		err = fmt.Errorf("number %d is taken", e.Seq)
+	}
+	if err != nil {
+		im.found.Faults = append(im.found.Faults, Fault{Entry: entry.ID, Err: err})
+		return
+	}
+	if im.session == "" {
+		im.session = e.SessionID
+	}
+	if im.session == "" && kind == RunStarted {
+		im.session, _ = sessionOf(payload)
+	}
+	rec := Restored{Record: Record{Seq: e.Seq, Data: []byte(data)}, ID: e.EventID, Terminal: IsTerminal(kind)}
+	im.waiting = slices.Insert(im.waiting, at, rec)
+}
+
+// hand hands on what is waiting, but for the last few.
+func (im *importer) hand(ctx context.Context, keep int) error {
+	for len(im.waiting) > keep {
+		batch := im.waiting[:min(importBatch, len(im.waiting)-keep)]
+		if err := im.restore(ctx, batch, 0); err != nil {
+			return err
+		}
+		for _, w := range batch {
+			im.hole(w.Seq)
+			im.last = w.Seq
+		}
+		im.waiting = slices.Delete(im.waiting, 0, len(batch))
+	}
+	return nil
+}
+
+// hole notes what is missing before the next number.
+func (im *importer) hole(next uint64) {
+	if next > im.last+1 {
+		im.found.Holes = append(im.found.Holes, Range{First: im.last + 1, Last: next - 1})
+	}
+}
+
+func (im *importer) restore(ctx context.Context, records []Restored, counter uint64) error {
+	slice, err := im.store.backend.Restore(ctx, im.run, records, im.session, counter, im.store.keep)
+	if err != nil {
+		return failure(err)
+	}
+	im.found.Added += len(slice.Records)
+	im.found.Present += len(records) - len(slice.Records)
+	im.found.Session = slice.Session
+	return nil
+}

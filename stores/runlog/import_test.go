@@ -1,0 +1,313 @@
+package runlog_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/layercache/layercache/l2/redistest"
+	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/runlog"
+)
+
+type redisClient = redis.UniversalClient
+
+// original writes a run as the original system does: INCR, then XADD with an id that is a time.
+func original(t testing.TB, client redisClient, run string, n int, session string) string {
+	t.Helper()
+	for i := range n {
+		originalEntry(t, client, run, uint64(i+1), session)
+	}
+	client.Set(t.Context(), "run:"+run+":seq", n, 0)
+	if session != "" {
+		client.Set(t.Context(), "run:"+run+":session", session, 0)
+	}
+	return run
+}
+
+func originalEntry(t testing.TB, client redisClient, run string, seq uint64, session string) {
+	t.Helper()
+	e := runlog.Envelope{
+		EventID: runlog.NewEventID(), Seq: seq, RunID: run, SessionID: session,
+		Event: json.RawMessage(fmt.Sprintf(`{"TextDelta":{"delta":"%d"}}`, seq)), EmittedAt: time.Unix(int64(seq), 0),
+	}
+	data := string(e.AppendJSON(nil))
+	originalData(t, client, run, " "+strings.Replace(data, ":", ": ", 3)) // not in our form
+}
+
+func originalData(t testing.TB, client redisClient, run, data string) {
+	t.Helper()
+	if err := client.XAdd(t.Context(), &redis.XAddArgs{Stream: "run:" + run, Values: []string{"data", data}}).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func imports(t testing.TB, s *runlog.Store, client redisClient, run string) runlog.Imported {
+	t.Helper()
+	got, err := s.Import(t.Context(), runlog.Original{Client: client}, run)
+	if err != nil {
+		t.Fatalf("import: %v", err)
+	}
+	return got
+}
+
+func TestAnImportedRunKeepsNumbersIDsTimesAndBytes(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redisClient, _ bool) {
+		run := original(t, client, "0197a4b2-0000-7000-8000-000000000001", 1500, "s1")
+		for name, s := range map[string]*runlog.Store{"redis": linked(t, client), "memory": open(t, runlog.Config{Backend: &runlog.Memory{}})} {
+			got := imports(t, s, client, run)
+			if got.Added != 1500 || got.Present != 0 || got.LastSeq != 1500 || got.Session != "s1" || got.Holes != nil || got.Faults != nil {
+				t.Fatalf("%s: %+v", name, got)
+			}
+			page := list(t, s, run, 0, 2000)
+			entries := client.XRange(t.Context(), "run:"+run, "-", "+").Val()
+			if len(page.Events) != 1500 {
+				t.Fatalf("%s: %d events", name, len(page.Events))
+			}
+			for i, e := range page.Events {
+				want, err := runlog.ParseEnvelope([]byte(entries[i].Values["data"].(string)))
+				if err != nil || string(e.AppendJSON(nil)) != string(want.AppendJSON(nil)) {
+					t.Fatalf("%s: %+v, want %+v, %v", name, e, want, err)
+				}
+			}
+			if again := imports(t, s, client, run); again.Added != 0 || again.Present != 1500 {
+				t.Errorf("%s: again: %+v", name, again)
+			}
+			if next := add(t, s, run, text("x")); next[0].Seq != 1501 || next[0].SessionID != "s1" {
+				t.Errorf("%s: %+v", name, next)
+			}
+			if id, err := s.Session(t.Context(), run); id != "s1" || err != nil {
+				t.Error(id, err)
+			}
+		}
+		if n := client.XLen(t.Context(), "run:"+run).Val(); n != 1500 {
+			t.Errorf("the original has %d entries", n)
+		}
+	})
+}
+
+// Must not repeat: entries that cannot be decoded skipped silently; silent gaps.
+func TestAnImportReportsHolesAndWhatItCannotRead(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redisClient, _ bool) {
+		for _, seq := range []uint64{4, 3, 6, 5} { // out of order, and 1 and 2 are trimmed
+			originalEntry(t, client, "r", seq, "s1")
+		}
+		originalData(t, client, "r", "{")
+		originalEntry(t, client, "r", 8, "s1") // 7 is what was undecodable
+		originalEntry(t, client, "r", 8, "s1")
+		originalData(t, client, "r", golden) // another run's
+		client.XAdd(t.Context(), &redis.XAddArgs{Stream: "run:r", Values: []string{"x", "y"}})
+		client.Set(t.Context(), "run:r:seq", 10, 0)
+		s := linked(t, client)
+		got := imports(t, s, client, "r")
+		if got.Added != 5 || got.LastSeq != 10 || len(got.Faults) != 4 || got.Session != "s1" ||
+			!slices.Equal(got.Holes, []runlog.Range{{1, 2}, {7, 7}, {9, 10}}) {
+			t.Fatalf("%+v", got)
+		}
+		for _, f := range got.Faults {
+			if n := client.XRange(t.Context(), "run:r", f.Entry, f.Entry).Val(); len(n) != 1 || f.Err == nil {
+				t.Errorf("%+v", f)
+			}
+		}
+		var read []string
+		for at := (runlog.Cursor{}); ; {
+			page, err := s.ListAfter(t.Context(), "r", at, 100)
+			if trimmed, ok := errors.AsType[*runlog.TrimmedError](err); ok {
+				read = append(read, fmt.Sprintf("-%d", trimmed.First))
+				at = trimmed.Resume()
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range page.Events {
+				read = append(read, fmt.Sprint(e.Seq))
+			}
+			if at = page.Next; !page.HasMore {
+				break
+			}
+		}
+		if want := "-3 3 4 5 6 -8 8 -11"; strings.Join(read, " ") != want {
+			t.Errorf("%v, want %s", read, want)
+		}
+		if e := add(t, s, "r", text("x")); e[0].Seq != 11 {
+			t.Errorf("%+v", e)
+		}
+	})
+}
+
+func TestAnImportGoesOnWhereItStopped(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client()
+	original(t, client, "r", 2500, "s1")
+	failing := &meddler{Backend: onRedis(t, client), failAfter: 3}
+	s := open(t, runlog.Config{Backend: failing})
+	got, err := s.Import(t.Context(), runlog.Original{Client: client}, "r")
+	if !errors.Is(err, readthrough.ErrUnavailable) || got.Added == 0 || got.Added >= 2500 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	failing.failAfter = 1 << 30
+	again := imports(t, s, client, "r")
+	if again.Added != 2500-got.Added || again.Present != got.Added {
+		t.Fatalf("%+v after %+v", again, got)
+	}
+	if p := list(t, s, "r", 0, 5000); len(p.Events) != 2500 {
+		t.Fatal(len(p.Events))
+	}
+}
+
+func TestAnImportOverOtherEventsIsRefusedAndOneOfNothingIsAbsent(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redisClient, _ bool) {
+		s := linked(t, client)
+		if _, err := s.Import(t.Context(), runlog.Original{Client: client}, "r"); !errors.Is(err, readthrough.ErrNotFound) {
+			t.Error(err)
+		}
+		original(t, client, "r", 3, "s1")
+		add(t, s, "r", text("x"))
+		if _, err := s.Import(t.Context(), runlog.Original{Client: client}, "r"); !errors.Is(err, runlog.ErrConflict) {
+			t.Error(err)
+		}
+		if p := list(t, s, "r", 0, 10); p.LastSeq != 1 {
+			t.Errorf("%+v", p)
+		}
+		if _, err := s.Import(t.Context(), runlog.Original{}, "r"); err == nil {
+			t.Error("no client is needed")
+		}
+		if _, err := s.Import(t.Context(), runlog.Original{Client: client, Prefix: "a*"}, "r"); err == nil {
+			t.Error("any prefix will do")
+		}
+		client.Set(t.Context(), "run:odd:seq", "99999999999999999999", 0)
+		if _, err := s.Import(t.Context(), runlog.Original{Client: client}, "odd"); err == nil ||
+			errors.Is(err, readthrough.ErrNotFound) {
+			t.Error(err)
+		}
+	})
+}
+
+func goldenLines(t testing.TB, name string) []string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimRight(string(data), "\n"), "\n")
+}
+
+// The original's layout as its own processes write it, all kinds of events among them.
+func TestTheOriginalsGoldenRunIsImported(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redisClient, _ bool) {
+		const run = "0197a4b2-0000-7000-8000-000000000001"
+		for _, line := range goldenLines(t, "original.redis") {
+			var args []any
+			if err := json.Unmarshal([]byte(line), &args); err != nil {
+				t.Fatal(err)
+			}
+			if err := client.Do(t.Context(), args...).Err(); err != nil {
+				t.Fatal(line, err)
+			}
+		}
+		s := linked(t, client)
+		got := imports(t, s, client, run)
+		page := list(t, s, run, 0, 100)
+		if got.Added != 19 || got.Faults != nil || got.Holes != nil || got.Session != "5e551011-0000-4000-8000-000000000001" ||
+			!page.Ended {
+			t.Fatalf("%+v", got)
+		}
+		entries := client.XRange(t.Context(), "run:"+run, "-", "+").Val()
+		for i, rec := range client.XRange(t.Context(), "{runs:"+run+"}:events", "-", "+").Val() {
+			if rec.ID != fmt.Sprintf("%d-0", i+1) || rec.Values["data"] != entries[i].Values["data"] {
+				t.Errorf("%s: %v, want %v", rec.ID, rec.Values, entries[i].Values)
+			}
+		}
+		kinds := map[string]bool{}
+		for _, e := range page.Events {
+			kinds[e.Kind()] = true
+		}
+		if len(kinds) != 19 || !kinds["SomethingNew"] {
+			t.Errorf("%v", kinds)
+		}
+	})
+}
+
+// Our own layout, written by an earlier version of the library.
+func TestOurGoldenRunIsReadAndWrittenTheSame(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redisClient, _ bool) {
+		const run = "r/1"
+		for _, line := range goldenLines(t, "ours.redis") {
+			var args []any
+			if err := json.Unmarshal([]byte(line), &args); err != nil {
+				t.Fatal(err)
+			}
+			if err := client.Do(t.Context(), args...).Err(); err != nil {
+				t.Fatal(line, err)
+			}
+		}
+		s := linked(t, client)
+		page := list(t, s, run, 0, 10)
+		if len(page.Events) != 2 || page.Events[0].SessionID != "" || page.Events[1].SessionID != "s\"1" || page.Next.Life != "00112233aabbccdd" {
+			t.Fatalf("%+v", page)
+		}
+		fresh := "r/2"
+		for _, e := range page.Events {
+			if again := add(t, s, run, runlog.Event{ID: e.EventID, Body: json.RawMessage(`"X"`)}); again[0].Seq != e.Seq {
+				t.Errorf("%+v", again)
+			}
+			add(t, s, fresh, runlog.Event{ID: e.EventID, Body: e.Event, EmittedAt: e.EmittedAt})
+		}
+		for _, at := range []string{"events", "meta", "ids"} {
+			old, wrote := dump(t, client, "{runs:r%2F1}:"+at), dump(t, client, "{runs:r%2F2}:"+at)
+			if wrote = strings.ReplaceAll(wrote, `r/2`, `r/1`); old != wrote {
+				t.Errorf("%s:\n%s, was\n%s", at, wrote, old)
+			}
+		}
+	})
+}
+
+// dump is a key's content, without what is random or a time.
+func dump(t testing.TB, client redisClient, key string) string {
+	t.Helper()
+	ctx := t.Context()
+	switch kind := client.Type(ctx, key).Val(); kind {
+	case "stream":
+		return fmt.Sprint(client.XRange(ctx, key, "-", "+").Val())
+	case "zset":
+		return fmt.Sprint(client.ZRangeWithScores(ctx, key, 0, -1).Val())
+	case "hash":
+		facts := client.HGetAll(ctx, key).Val()
+		for _, changing := range []string{"life", "mark", "marks"} {
+			if facts[changing] == "" {
+				t.Errorf("%s has no %s", key, changing)
+			}
+			delete(facts, changing)
+		}
+		return fmt.Sprint(facts)
+	default:
+		t.Errorf("%s is a %s", key, kind)
+		return ""
+	}
+}
+
+// FuzzImport looks for entries of an original run that make the import panic, or that it neither adds nor reports.
+func FuzzImport(f *testing.F) {
+	f.Add([]byte(strings.ReplaceAll(golden, `"r1"`, `"r"`)), []byte("{"))
+	f.Add([]byte(golden), []byte(golden))
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		m, client := redistest.Mini(t)
+		defer m.Close()
+		originalData(t, client, "r", string(first))
+		originalData(t, client, "r", string(second))
+		s := open(t, runlog.Config{Backend: &runlog.Memory{}})
+		got, err := s.Import(t.Context(), runlog.Original{Client: client}, "r")
+		if err != nil || got.Added+len(got.Faults) != 2 {
+			t.Fatalf("%+v, %v", got, err)
+		}
+	})
+}

@@ -1,0 +1,34 @@
+-- Reads a part of a run.
+-- KEYS: events, meta (see append.lua).
+-- ARGV: the first seq wanted, how many at most, how many bytes after which no more are read.
+-- Returns life, seq, session as JSON or '', end or '', ms until the run goes; then for each entry its stream id and its
+--   envelope ('' if it is not an entry of ours). An empty list: there is no such run. 'damaged': there are events and nothing else.
+-- Keeps: the facts and the entries are of one moment. It reads no entry before the first one wanted, and hardly more than it
+--   answers.
+local m = redis.call('HMGET', KEYS[2], 'life', 'seq', 'session', 'end')
+if not m[1] then
+  if redis.call('EXISTS', KEYS[1]) == 1 then return {'damaged'} end
+  return {}
+end
+local reply = {m[1], m[2], m[3] or '', m[4] or '', tostring(redis.call('PTTL', KEYS[2]))}
+local from, left, room = ARGV[1] .. '-0', tonumber(ARGV[2]), tonumber(ARGV[3])
+local step, longest = 8, 1
+while left > 0 and room > 0 do
+  local count = math.min(left, step)
+  local page = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', count)
+  for _, entry in ipairs(page) do
+    local data = ''
+    if #entry[2] == 2 and entry[2][1] == 'data' then data = entry[2][2] end
+    reply[#reply + 1] = entry[1]
+    reply[#reply + 1] = data
+    room = room - #data
+    left = left - 1
+    longest = math.max(longest, #data)
+    if room <= 0 then break end
+  end
+  if #page < count then break end
+  step = math.min(64, math.floor(math.max(room, 0) / longest) + 1)
+  local ms, n = string.match(page[#page][1], '^(%d+)%-(%d+)$')
+  from = ms .. '-' .. string.format('%.0f', tonumber(n) + 1)
+end
+return reply

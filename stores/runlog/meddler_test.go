@@ -1,0 +1,58 @@
+package runlog_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/runlog"
+)
+
+// meddler is a backend that fails.
+type meddler struct {
+	runlog.Backend
+	failAfter int // how many restores succeed
+}
+
+func (m *meddler) Restore(
+	ctx context.Context, run string, records []runlog.Restored, session string, counter uint64, keep runlog.Retention,
+) (runlog.Slice, error) {
+	if m.failAfter--; m.failAfter < 0 {
+		return runlog.Slice{}, fmt.Errorf("%w: told so", readthrough.ErrUnavailable)
+	}
+	return m.Backend.Restore(ctx, run, records, session, counter, keep)
+}
+
+// late is a backend that holds back answers.
+type late struct {
+	runlog.Backend
+	next atomic.Pointer[answer]
+}
+
+// answer is one that was given and is on its way.
+type answer struct{ given, arrive chan struct{} }
+
+// hold holds back the next answer of Append or Tail.
+func (l *late) hold() *answer {
+	a := &answer{given: make(chan struct{}), arrive: make(chan struct{})}
+	l.next.Store(a)
+	return a
+}
+
+func (l *late) travel() {
+	if a := l.next.Swap(nil); a != nil {
+		close(a.given)
+		<-a.arrive
+	}
+}
+
+func (l *late) Append(ctx context.Context, run string, drafts []runlog.Draft, keep runlog.Retention) (runlog.Appended, error) {
+	defer l.travel()
+	return l.Backend.Append(ctx, run, drafts, keep)
+}
+
+func (l *late) Tail(ctx context.Context, run string) (runlog.Slice, error) {
+	defer l.travel()
+	return l.Backend.Tail(ctx, run)
+}

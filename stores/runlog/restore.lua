@@ -1,0 +1,79 @@
+-- Adds entries of an original run under their own numbers, all of them or none.
+-- KEYS: events, meta, ids (see append.lua).
+-- ARGV: channel, life if the run is new, max age ms, ms to keep after the end, session as JSON or '', the last number the
+--   original has spent or '0'; then for each entry, by rising seq: seq, id, '1' if terminal or '0', envelope.
+-- Returns 'ok', life, seq, session as JSON or '', end or ''; then the seq of each entry that was added. Or, with nothing
+--   written: 'conflict' (there are other entries under these numbers), 'damaged'.
+-- Keeps: what append.lua keeps, but numbers may be left out. An id that occurs again has its number appended in ids, so that
+--   the first entry is the one that is found.
+local events, meta, ids = KEYS[1], KEYS[2], KEYS[3]
+local FIXED, EACH = 6, 4
+local m = redis.call('HMGET', meta, 'life', 'seq', 'session', 'end', 'mark')
+local life, seq, session, ended = m[1], tonumber(m[2] or '0'), m[3], m[4]
+local length = redis.call('XLEN', events)
+if redis.call('ZCARD', ids) ~= length or (not life and length > 0) then return {'damaged'} end
+
+local oldest = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1]
+oldest = oldest and tonumber(string.match(oldest[1], '^%d+')) or seq + 1
+local n = (#ARGV - FIXED) / EACH
+local from = n + 1 -- the first entry that is new
+for i = 1, n do
+  local arg = FIXED + (i - 1) * EACH
+  local number = tonumber(ARGV[arg + 1])
+  if number > seq then
+    from = i
+    break
+  end
+  if number >= oldest then
+    local found = redis.call('ZSCORE', ids, ARGV[arg + 2])
+    if not found or tonumber(found) ~= number then
+      found = redis.call('ZSCORE', ids, ARGV[arg + 2] .. ARGV[arg + 1])
+    end
+    if not found or tonumber(found) ~= number then return {'conflict'} end
+  end
+end
+
+local reply, over, before = {'ok', life or ARGV[2]}, false, seq
+if not session and ARGV[5] ~= '' then session = ARGV[5] end
+for i = from, n do
+  local arg = FIXED + (i - 1) * EACH
+  local digits, id = ARGV[arg + 1], ARGV[arg + 2]
+  local added = redis.pcall('XADD', events, digits .. '-0', 'data', ARGV[arg + 4])
+  if added.err then
+    if string.find(added.err, 'equal or smaller', 1, true) then return {'damaged'} end
+    return added
+  end
+  if redis.call('ZSCORE', ids, id) then id = id .. digits end
+  redis.call('ZADD', ids, digits, id)
+  seq = tonumber(digits)
+  if ARGV[arg + 3] == '1' and not ended then ended, over = digits, true end
+  reply[#reply + 1] = digits
+end
+if tonumber(ARGV[6]) > seq then seq = tonumber(ARGV[6]) end
+local digits = string.format('%.0f', seq)
+table.insert(reply, 3, digits)
+table.insert(reply, 4, session or '')
+table.insert(reply, 5, ended or '')
+if seq == before and (life or n == 0) and (session or '') == (m[3] or '') then return reply end
+
+local facts = {'life', reply[2], 'seq', digits}
+if not m[5] then -- the age of all counts from now
+  local now = redis.call('TIME')
+  local stamp = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
+  facts[5], facts[6], facts[7], facts[8] = 'mark', stamp, 'marks', digits .. ':' .. stamp
+end
+if session then
+  facts[#facts + 1] = 'session'
+  facts[#facts + 1] = session
+end
+if over then
+  facts[#facts + 1] = 'end'
+  facts[#facts + 1] = ended
+end
+redis.call('HSET', meta, unpack(facts))
+local ttl = ended and ARGV[4] or ARGV[3]
+redis.call('PEXPIRE', events, ttl)
+redis.call('PEXPIRE', meta, ttl)
+redis.call('PEXPIRE', ids, ttl)
+redis.pcall('PUBLISH', ARGV[1], digits)
+return reply

@@ -1,0 +1,130 @@
+package runlog_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/layercache/layercache/l2/redistest"
+	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/runlog"
+)
+
+// slow makes a store whose tails live long and whose answers may be held back.
+func slow(t *testing.T, change ...change) (*runlog.Store, *late) {
+	t.Helper()
+	backend := &late{Backend: &runlog.Memory{}}
+	cfg := runlog.Config{Backend: backend, TailTTL: 10 * time.Second}
+	for _, c := range change {
+		c(&cfg)
+	}
+	return open(t, cfg), backend
+}
+
+// during lets while happen after do has been answered and before the answer arrives.
+func during(t *testing.T, backend *late, do, while func()) {
+	t.Helper()
+	held, done := backend.hold(), make(chan struct{})
+	go func() {
+		defer close(done)
+		do()
+	}()
+	<-held.given
+	while()
+	close(held.arrive)
+	<-done
+}
+
+func last(t *testing.T, s *runlog.Store) runlog.Envelope {
+	t.Helper()
+	e, err := s.Last(t.Context(), "r")
+	if err != nil {
+		t.Error(err)
+	}
+	return e
+}
+
+func TestLastIsNotBehindAnAppendThatADeletionOvertakes(t *testing.T) {
+	s, backend := slow(t)
+	add(t, s, "r", text("1"))
+	during(t, backend, func() {
+		if _, err := s.Append(t.Context(), "r", text("2")); err != nil {
+			t.Error(err)
+		}
+	}, func() {
+		if err := s.Delete(t.Context(), "another"); err != nil {
+			t.Error(err)
+		}
+	})
+	if e := last(t, s); e.Seq != 2 {
+		t.Errorf("the last event is %d after an append of 2", e.Seq)
+	}
+}
+
+func TestLastIsNotBehindAnAppendWhoseTailHadToMakeRoom(t *testing.T) {
+	s, backend := slow(t, func(c *runlog.Config) { c.MaxEntries = 1 })
+	add(t, s, "r", text("1"))
+	add(t, s, "another", text("x"))
+	during(t, backend, func() { last(t, s) }, func() {
+		add(t, s, "r", text("2"))
+		add(t, s, "another", text("x"))
+	})
+	if e := last(t, s); e.Seq != 2 {
+		t.Errorf("the last event is %d after an append of 2", e.Seq)
+	}
+}
+
+func TestLastIsOfTheLifeThatThisProcessAppendsTo(t *testing.T) {
+	s, backend := slow(t)
+	add(t, s, "r", texts(5)...)
+	for range 2 { // the answer that is on its way is of the life before
+		s, _ = slow(t, func(c *runlog.Config) { c.Backend = backend })
+		during(t, backend, func() { last(t, s) }, func() {
+			if err := backend.Delete(t.Context(), "r"); err != nil { // another process's
+				t.Error(err)
+			}
+			add(t, s, "r", text("1"))
+		})
+		if e := last(t, s); e.Seq != 1 {
+			t.Errorf("the last event is %d of the run that was deleted", e.Seq)
+		}
+	}
+}
+
+func TestLastIsNotOfARunThatThisProcessHasDeleted(t *testing.T) {
+	s, backend := slow(t)
+	add(t, s, "r", text("1"))
+	s, _ = slow(t, func(c *runlog.Config) { c.Backend = backend })
+	during(t, backend, func() { last(t, s) }, func() {
+		if err := s.Delete(t.Context(), "r"); err != nil {
+			t.Error(err)
+		}
+	})
+	if e, err := s.Last(t.Context(), "r"); !errors.Is(err, readthrough.ErrNotFound) {
+		t.Errorf("%+v, %v", e, err)
+	}
+	add(t, s, "r", text("1"))
+	for range 2 {
+		if e := last(t, s); e.Seq != 1 {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+func TestTailsLeaveMemoryWhenTheirTimeHasCome(t *testing.T) {
+	s := open(t, runlog.Config{Backend: &runlog.Memory{}, TailTTL: 10 * time.Millisecond})
+	for i := range 100 {
+		add(t, s, fmt.Sprint(i), text("x"))
+	}
+	redistest.Eventually(t, patience, "room", func() bool {
+		add(t, s, "r", text("x"))
+		return s.Remembered() == 1
+	})
+	s, _ = slow(t, func(c *runlog.Config) { c.MaxEntries = 10 })
+	for i := range 100 {
+		if add(t, s, fmt.Sprint(i), text("x")); s.Remembered() > 10 {
+			t.Fatalf("%d tails", s.Remembered())
+		}
+	}
+}
