@@ -1,0 +1,98 @@
+package stores
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/layercache/layercache/invalidation"
+	"github.com/layercache/layercache/stores/checkpoint"
+	"github.com/layercache/layercache/stores/policy"
+	"github.com/layercache/layercache/stores/ratelimit"
+	"github.com/layercache/layercache/stores/registry"
+	"github.com/layercache/layercache/stores/runlog"
+	"github.com/layercache/layercache/stores/session"
+)
+
+// Backend is an opened set of stores that share one Redis client, one bus and one database. Safe for concurrent use.
+type Backend struct {
+	policies   lazy[policy.Store, *policy.Store]
+	sessions   lazy[session.Store, *session.Store]
+	rateLimits lazy[ratelimit.Store, *ratelimit.Store]
+	agents     lazy[registry.Store, *registry.Store]
+	threads    lazy[checkpoint.Store, *checkpoint.Store]
+	runs       lazy[runlog.Store, *runlog.Store]
+	all        []opened // in the order of kinds
+
+	mu      sync.Mutex // guards the fields below
+	closed  bool
+	closers [phases][]func(context.Context) error // each phase from the last to the first
+}
+
+// The phases of Close: each thing after those that use it.
+const (
+	closeStores = iota
+	closeLink
+	closeDrivers // and the database
+	closeClient
+	phases
+)
+
+func (b *Backend) onClose(phase int, f func(context.Context) error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closers[phase] = append(b.closers[phase], f)
+}
+
+// Health is the state of each store's bus, or of its backend where it has no bus. That of a store that was not made yet is
+// the zero Health, which is up.
+type Health struct {
+	Policies, Sessions, RateLimits, Agents, Threads, Runs invalidation.Health
+}
+
+// Healthy says that everything works as configured.
+func (h Health) Healthy() bool {
+	for _, store := range []invalidation.Health{h.Policies, h.Sessions, h.RateLimits, h.Agents, h.Threads, h.Runs} {
+		if store.State != invalidation.Up || store.Err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Health is the state of the stores, for a liveness probe or a log. It does no I/O.
+func (b *Backend) Health() Health {
+	return Health{
+		Policies: b.policies.health(), Sessions: b.sessions.health(), RateLimits: b.rateLimits.health(), Agents: b.agents.health(),
+		Threads: b.threads.health(), Runs: b.runs.health(),
+	}
+}
+
+// Ready returns nil when every store that was made holds a serving lease and reaches its authority, for a readiness probe.
+// It waits for both until ctx ends, and answers at once while Redis is known to be out.
+func (b *Backend) Ready(ctx context.Context) error {
+	errs := make([]error, len(b.all))
+	var asked sync.WaitGroup
+	for i, store := range b.all {
+		asked.Go(func() { errs[i] = store.ready(ctx) })
+	}
+	asked.Wait()
+	return errors.Join(errs...)
+}
+
+// Close ends the stores, and closes what Open has opened. Safe to call twice.
+func (b *Backend) Close(ctx context.Context) error {
+	b.mu.Lock()
+	b.closed = true
+	closers := b.closers
+	b.closers = [phases][]func(context.Context) error{}
+	b.mu.Unlock()
+	var errs []error
+	for _, phase := range closers {
+		for _, c := range slices.Backward(phase) {
+			errs = append(errs, c(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}
