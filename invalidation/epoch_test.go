@@ -79,7 +79,7 @@ func TestScriptsThatTheServerForgotAreSentAgain(t *testing.T) {
 
 func TestEpochOfAnotherAnswerIsAHintToRenew(t *testing.T) {
 	each(t, func(t *testing.T, client redis.UniversalClient, real bool) {
-		const long = 4 * time.Second // so that the next renewal of its own accord is far away
+		const long = 20 * time.Second // so that the next renewal of its own accord is far away
 		p := join(t, client, setting{store: func(c *l2.Config) { c.Lease = long }})
 		leased(t, p)
 		before := p.Lease(0).Until()

@@ -131,7 +131,7 @@ func TestLostMessageIsFoundByTheNextRenewal(t *testing.T) {
 		if err := p.invalidate("x").Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if deaf.target.voids(id(t, "x")) == voids && deaf.Lease(0).Valid(invalidation.Now()) {
+		if deaf.Lease(0).Valid(invalidation.Now()) && deaf.target.voids(id(t, "x")) == voids {
 			t.Fatal("in force, and a process still answers from before")
 		}
 		if d := time.Since(began); d > bound+margin+slack {

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	bound    = 200 * time.Millisecond // B
-	margin   = 7 * time.Millisecond   // protocol.Margin(bound)
+	bound    = 500 * time.Millisecond // B: a machine that stands still for less than this takes no lease away
+	margin   = 10 * time.Millisecond  // protocol.Margin(bound)
 	slack    = time.Second            // what a busy machine may add
 	patience = 10 * time.Second
 )
