@@ -194,7 +194,9 @@ func (f *fleet) open(t testing.TB, change ...func(*policy.Config)) *policy.Store
 // client makes a client of the fleet's Redis.
 func (f *fleet) client(t testing.TB) redis.UniversalClient {
 	t.Helper()
-	client, err := l2.NewClient(l2.ClientConfig{Addrs: []string{f.redis}})
+	client, err := l2.NewClient(l2.ClientConfig{
+		Addrs: []string{f.redis}, DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, PoolTimeout: patience,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

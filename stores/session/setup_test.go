@@ -53,7 +53,7 @@ func onRedis(t testing.TB) *fleet {
 func (f *fleet) client(t testing.TB) redis.UniversalClient {
 	t.Helper()
 	client, err := l2.NewClient(l2.ClientConfig{
-		Addrs: []string{f.addr}, DialTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second,
+		Addrs: []string{f.addr}, DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, PoolTimeout: patience,
 	})
 	if err != nil {
 		t.Fatal(err)
