@@ -65,14 +65,19 @@ func TestNoProcessAnswersFromBeforeAWait(t *testing.T) {
 	buses := make([]*process, 4)
 	for i := range registers {
 		registers[i] = &register{}
-		buses[i] = join(t, server.Client(), setting{member: func(m *invalidation.Membership) { m.Target = registers[i] }})
+		buses[i] = join(t, server.Client(), setting{
+			store:  func(c *l2.Config) { c.Lease = bound / 2 }, // shorter waits are more waits
+			member: func(m *invalidation.Membership) { m.Target = registers[i] },
+		})
 	}
 	leased(t, buses...)
 
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	began := time.Now()
 	var everybody sync.WaitGroup
 	var hits, waits atomic.Int64
+	enough := func() bool { return hits.Load() >= 1000 && waits.Load() >= 20 }
 	for i, r := range registers { // readers
 		everybody.Go(func() {
 			for ctx.Err() == nil {
@@ -109,7 +114,8 @@ func TestNoProcessAnswersFromBeforeAWait(t *testing.T) {
 	everybody.Go(func() { // the faults
 		rnd := rand.New(rand.NewPCG(seed, 99))
 		client := server.Client()
-		for ctx.Err() == nil {
+		defer cancel()
+		for ctx.Err() == nil && (time.Since(began) < 4*time.Second || !enough()) {
 			switch rnd.IntN(8) {
 			case 0:
 				client.FlushAll(ctx)
@@ -130,7 +136,7 @@ func TestNoProcessAnswersFromBeforeAWait(t *testing.T) {
 		}
 	})
 	everybody.Wait()
-	if hits.Load() < 1000 || waits.Load() < 20 {
+	if !enough() {
 		t.Fatalf("%d hits, %d waits: too little happened to prove anything", hits.Load(), waits.Load())
 	}
 	t.Logf("%d hits, %d waits", hits.Load(), waits.Load())
