@@ -2,9 +2,11 @@ package redistest_test
 
 import (
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,11 +94,15 @@ func TestServersHaveTheirOwnAddresses(t *testing.T) {
 	}
 }
 
-// TestKilledTestBinaryLeavesNoServer runs itself in a process that is killed while its server runs.
+// TestKilledTestBinaryLeavesNoServer runs itself in a process that is killed while its server runs, or is stopped: the kernel
+// hangs up on a process group that loses its parent with a stopped member in it.
 func TestKilledTestBinaryLeavesNoServer(t *testing.T) {
 	const inChild = "REDISTEST_CHILD"
 	if os.Getenv(inChild) != "" {
 		server := redistest.Start(t)
+		if os.Getenv(inChild) == "stopped" {
+			server.Stop()
+		}
 		_, _ = os.Stdout.WriteString("ADDR " + server.Addr() + "\n")
 		<-t.Context().Done() // until it is killed
 		return
@@ -106,26 +112,33 @@ func TestKilledTestBinaryLeavesNoServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child := exec.Command(self, "-test.run=^TestKilledTestBinaryLeavesNoServer$")
-	child.Env = append(os.Environ(), inChild+"=1", "TMPDIR="+t.TempDir())
-	out, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+	for _, state := range []string{"running", "stopped"} {
+		child := exec.Command(self, "-test.run=^TestKilledTestBinaryLeavesNoServer$")
+		child.Env = append(os.Environ(), inChild+"="+state, "TMPDIR="+t.TempDir())
+		child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 256)
+		n, err := out.Read(buf)
+		_ = child.Process.Kill()
+		_ = child.Wait()
+		_, addr, ok := strings.Cut(strings.TrimSpace(string(buf[:n])), "ADDR ")
+		if err != nil || !ok {
+			t.Fatalf("%s: %q, %v", state, buf[:n], err)
+		}
+		redistest.Eventually(t, patience, "end of the server that was "+state, func() bool {
+			conn, err := net.Dial("tcp", addr)
+			if err == nil {
+				_ = conn.Close()
+			}
+			return err != nil
+		})
 	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 256)
-	n, err := out.Read(buf)
-	_ = child.Process.Kill()
-	_ = child.Wait()
-	_, addr, ok := strings.Cut(strings.TrimSpace(string(buf[:n])), "ADDR ")
-	if err != nil || !ok {
-		t.Fatalf("%q, %v", buf[:n], err)
-	}
-	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, DialerRetries: 1})
-	defer func() { _ = client.Close() }()
-	redistest.Eventually(t, patience, "end of the server", func() bool { return ping(t, client) != nil })
 }
 
 func TestCountsAreWhatTheServerRan(t *testing.T) {

@@ -16,8 +16,9 @@ import (
 )
 
 // supervisor runs the server, and stops and starts it when a line of its standard input says so. It ends when that closes,
-// which happens at the latest when the test binary dies.
-const supervisor = `bin=$1 dir=$2 port=$3 sync=$4 pid=
+// which happens at the latest when the test binary dies. The kernel may hang up on both then.
+const supervisor = `trap '' HUP
+bin=$1 dir=$2 port=$3 sync=$4 pid=
 start() {
 	"$bin/postgres" -D "$dir/data" -c port="$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
 		-c fsync=off -c synchronous_commit="$sync" -c full_page_writes=off -c shared_buffers=16MB -c max_connections=200 \
