@@ -7,7 +7,7 @@
 --
 -- In one step: an id gets into the index only while its thread lives, as the newest; a dead one is dropped from the set.
 local reply = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
-local order = next_order(KEYS[2])
+local order = tonumber(next_order(KEYS[2], '0'))
 for _, id in ipairs(reply[2]) do
   if not redis.call('ZSCORE', KEYS[2], id) and not dead(KEYS[1], KEYS[2], ARGV[3], ARGV[4], id) then
     redis.call('ZADD', KEYS[2], string.format('%.0f', order), id)

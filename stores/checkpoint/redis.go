@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -34,19 +35,12 @@ type RedisConfig struct {
 
 // Redis keeps threads in Redis, in the original system's layout with an index and marks beside it. Safe for concurrent use.
 type Redis struct {
-	client       redis.UniversalClient
-	space        layout.Space
-	set, index   string
-	state, marks string // heads of the keys of states and marks
+	client               redis.UniversalClient
+	set, index           string
+	states, marks, fresh string // heads of the keys of states, marks and new states
 }
 
 var _ Backend = (*Redis)(nil)
-
-const (
-	stateKind = "thread"
-	markKind  = "thread.mark"
-	newKind   = "thread.new"
-)
 
 // NewRedis makes a Redis backend. It does no I/O.
 func NewRedis(cfg RedisConfig) (*Redis, error) {
@@ -68,8 +62,8 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 		return nil, fmt.Errorf("checkpoint: RedisConfig.%w", err)
 	}
 	return &Redis{
-		client: cfg.Client, space: space, set: space.Name("threads"), index: space.Name("threads.index"),
-		state: space.Name(stateKind) + ":", marks: space.Name(markKind) + ":",
+		client: cfg.Client, set: space.Name("threads"), index: space.Name("threads.index"),
+		states: space.Name("thread:"), marks: space.Name("thread.mark:"), fresh: space.Name("thread.new:"),
 	}, nil
 }
 
@@ -92,12 +86,11 @@ var (
 
 // keys are a thread's own and the two of all threads.
 func (r *Redis) keys(id string) ([]string, error) {
-	state, err := r.space.Key(stateKind, id)
+	name, err := l2.NewID(id)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", readthrough.ErrInvalidKey, err)
 	}
-	mark, err := r.space.Key(markKind, id)
-	return []string{state, mark, r.set, r.index}, err
+	return []string{r.states + name.String(), r.marks + name.String(), r.set, r.index}, nil
 }
 
 // Save implements Backend.
@@ -106,38 +99,33 @@ func (r *Redis) Save(ctx context.Context, id string, w Write) (Version, error) {
 	if err != nil {
 		return 0, err
 	}
-	expect := ""
-	if w.Conditional {
-		expect = formatVersion(w.Expect)
-	}
 	value := w.Value
 	if value == nil {
 		value = []byte{} // go-redis would refuse nil
 	}
-	answer, err := r.commit(ctx, keys, value, len(value), id, w.TTL.Milliseconds(), expect, flag(w.Foreign), r.state, r.marks)
+	args := []any{len(value), id, w.TTL.Milliseconds()}
+	if w.Conditional {
+		args = append(args, formatVersion(w.Expect), flag(w.Foreign))
+	}
+	answer, err := r.commit(ctx, keys, value, args)
 	if err != nil {
 		return 0, err
 	}
-	row, ok := answer.([]any)
-	if !ok || len(row) != 2 {
+	text, ok := answer.(string)
+	if !ok {
 		return 0, unexpected(answer)
 	}
-	saved, okSaved := row[0].(int64)
-	name, okName := row[1].(string)
-	if !okSaved || !okName {
-		return 0, unexpected(answer)
-	}
-	switch {
-	case saved < 0:
-		return 0, fmt.Errorf("%w: checkpoint: Redis has lost the new state; nothing is saved", readthrough.ErrUnavailable)
-	case saved == 1 && w.Foreign:
-		name = digest(value)
-	}
+	name, conflict := strings.CutPrefix(text, "is ")
 	version, err := parseVersion(name)
-	if err == nil && saved == 0 {
+	switch {
+	case err != nil:
+		return 0, err
+	case conflict:
 		return 0, &ConflictError{Current: version}
+	case w.Foreign:
+		return parseVersion(digest(value))
 	}
-	return version, err
+	return version, nil
 }
 
 // staged is how long a new state is kept that no script came for.
@@ -150,14 +138,12 @@ type once struct{ *redis.Cmd }
 func (once) NoRetry() bool { return true }
 
 // commit writes a new state and runs save.lua behind it, in one round trip.
-func (r *Redis) commit(ctx context.Context, keys []string, value []byte, args ...any) (any, error) {
-	fresh, err := r.space.Key(newKind, rand.Text())
-	if err != nil {
-		return nil, err
-	}
+func (r *Redis) commit(ctx context.Context, keys []string, value []byte, args []any) (any, error) {
+	fresh := r.fresh + rand.Text()
 	keys = append(keys, fresh)
 	set := redis.NewCmd(ctx, "set", fresh, value, "px", staged.Milliseconds())
-	all := []any{"evalsha", saveSHA, len(keys)}
+	all := make([]any, 0, 3+len(keys)+len(args))
+	all = append(all, "evalsha", saveSHA, len(keys))
 	for _, key := range keys {
 		all = append(all, key)
 	}

@@ -51,7 +51,7 @@ func (r *Redis) List(ctx context.Context, q Query) (Listing, error) {
 
 // page runs list.lua once.
 func (r *Redis) page(ctx context.Context, before string, limit int) (l Listing, behind bool, err error) {
-	answer, err := listScript.Run(ctx, r.client, []string{r.set, r.index}, before, limit, max(looked, limit), r.state, r.marks)
+	answer, err := listScript.Run(ctx, r.client, []string{r.set, r.index}, before, limit, max(looked, limit), r.states, r.marks)
 	if err != nil {
 		return l, false, err
 	}
@@ -86,7 +86,7 @@ func (r *Redis) page(ctx context.Context, before string, limit int) (l Listing, 
 // adopt brings the ids of the set into the index.
 func (r *Redis) adopt(ctx context.Context) error {
 	for cursor := "0"; ; {
-		answer, err := adoptScript.Run(ctx, r.client, []string{r.set, r.index}, cursor, adopted, r.state, r.marks)
+		answer, err := adoptScript.Run(ctx, r.client, []string{r.set, r.index}, cursor, adopted, r.states, r.marks)
 		if err != nil {
 			return err
 		}

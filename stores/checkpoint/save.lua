@@ -2,20 +2,20 @@
 -- takes twice as long as all else. It is a key of its own that was written just before, and is renamed.
 --
 -- KEYS  1 state, 2 mark, 3 set of ids, 4 index, 5 new state
--- ARGV  1 length of the new state, 2 id, 3 TTL in ms ('0': none), 4 expected version: '' any, '0' no thread, decimal, or 'd' and 15
---       hex digits of the state's SHA-1, 5 '1': others write too, so that a version is always such digits, 6 head of the state
---       keys, 7 head of the mark keys
--- Returns {1, new version}; {0, current version} having changed nothing of the thread; or {-1, ''}: there is no new state.
+-- ARGV  1 length of the new state, 2 id, 3 TTL in ms ('0': none); to save on a condition only: 4 expected version: '0' no thread,
+--       decimal, or 'd' and 15 hex digits of the state's SHA-1, 5 '1': others write too, so that a version is always such digits
+-- Returns the new version; or 'is ' and the current version, having changed nothing of the thread. Fails, having changed nothing,
+-- if there is no new state.
 --
--- In one step: state, mark, set, index and end change together. A full Redis refuses the new state before, and then nothing
--- here, as the first write gives memory back. A save that makes the index longer looks at four ids in it and drops the dead,
--- so that it cannot only grow: while more than a quarter of it is dead, it is expected to shrink.
-if redis.call('EXISTS', KEYS[5]) == 0 then return {-1, ''} end
+-- In one step: state, mark, set, index and end change together. RENAME is the first write, since it fails where there is no new
+-- state, and since it gives memory back: a full Redis refuses the new state before, and then nothing here. A save that makes the
+-- index longer looks at four ids in it and drops the dead, so that it cannot only grow: while more than a quarter of it is dead,
+-- it is expected to shrink.
 local exists = redis.call('EXISTS', KEYS[1]) == 1
 local version, length, pin = '0', -1, '0'
 if exists then version, length, pin = mark_of(KEYS[2]) end
 
-if ARGV[4] ~= '' then
+if ARGV[4] then
   local current = version
   if not exists then
     current = '0'
@@ -24,11 +24,11 @@ if ARGV[4] ~= '' then
   end
   if current ~= ARGV[4] then
     redis.call('UNLINK', KEYS[5])
-    return {0, current}
+    return 'is ' .. current
   end
 end
 
-local order = string.format('%.0f', math.max(next_order(KEYS[4]), tonumber(version) + 1))
+local order = next_order(KEYS[4], version)
 local mark = order .. ' ' .. ARGV[1] .. ' ' .. pin
 redis.call('RENAME', KEYS[5], KEYS[1])
 if ARGV[3] == '0' or pin == '1' then
@@ -41,8 +41,10 @@ end
 local longer = redis.call('ZADD', KEYS[4], order, ARGV[2]) == 1
 if longer or not exists then redis.call('SADD', KEYS[3], ARGV[2]) end
 if longer then
+  local name = name_of(ARGV[2])
+  local states, marks = string.sub(KEYS[1], 1, -#name - 1), string.sub(KEYS[2], 1, -#name - 1)
   for _, id in ipairs(redis.call('ZRANDMEMBER', KEYS[4], 4)) do
-    dead(KEYS[3], KEYS[4], ARGV[6], ARGV[7], id)
+    dead(KEYS[3], KEYS[4], states, marks, id)
   end
 end
-return {1, order}
+return order

@@ -28,11 +28,12 @@ local function dead(set, index, states, marks, id)
   return true
 end
 
--- next_order is above every order in the index: the server's Unix time in microseconds, which is exact as a Lua number until
--- the year 2255, or one more than the highest.
-local function next_order(index)
+-- next_order is above a version and above every order in the index: the server's Unix time in microseconds, or one more than the
+-- highest. It is text, and put together from text, as Lua is slow to print a number; as one it is exact until the year 2255.
+local function next_order(index, version)
   local time = redis.call('TIME')
-  local now = time[1] * 1000000 + time[2]
-  local top = tonumber(redis.call('ZREVRANGE', index, 0, 0, 'WITHSCORES')[2] or 0)
-  return math.max(now, top + 1)
+  local now = time[1] .. string.sub('00000' .. time[2], -6)
+  if tonumber(version) < tonumber(now) and redis.call('ZCOUNT', index, now, '+inf') == 0 then return now end
+  local top = redis.call('ZREVRANGE', index, 0, 0, 'WITHSCORES')[2]
+  return string.format('%.0f', math.max(tonumber(version), tonumber(top or 0)) + 1)
 end
