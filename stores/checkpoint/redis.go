@@ -108,7 +108,10 @@ func (r *Redis) Save(ctx context.Context, id string, w Write) (Version, error) {
 		args = append(args, formatVersion(w.Expect), flag(w.Foreign))
 	}
 	answer, err := r.commit(ctx, keys, value, args)
-	if err != nil {
+	switch {
+	case err != nil && strings.Contains(err.Error(), "no such key"): // of RENAME
+		return 0, fmt.Errorf("checkpoint: Redis has dropped the new state, nothing is saved: %w", err)
+	case err != nil:
 		return 0, err
 	}
 	text, ok := answer.(string)

@@ -215,6 +215,9 @@ func TestASaveThatIsCutInTheMiddleChangesNothingAndLeavesNothingForEver(t *testi
 		}})
 		_, err := lost.Save(t.Context(), "t", []byte("2"))
 		unknown(t, "a new state that was lost", err)
+		if !strings.Contains(err.Error(), "nothing is saved") {
+			t.Error(err)
+		}
 		dead := cut(hook{pipeline: func(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) error {
 			_ = next(ctx, cmds[:1]) // the process dies after the first half
 			cmds[1].SetErr(errDown)

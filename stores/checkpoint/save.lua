@@ -5,7 +5,7 @@
 -- ARGV  1 length of the new state, 2 id, 3 TTL in ms ('0': none); to save on a condition only: 4 expected version: '0' no thread,
 --       decimal, or 'd' and 15 hex digits of the state's SHA-1, 5 '1': others write too, so that a version is always such digits
 -- Returns the new version; or 'is ' and the current version, having changed nothing of the thread. Fails, having changed nothing,
--- if there is no new state.
+-- if there is no new state to put in place.
 --
 -- In one step: state, mark, set, index and end change together. RENAME is the first write, since it fails where there is no new
 -- state, and since it gives memory back: a full Redis refuses the new state before, and then nothing here. A save that makes the
