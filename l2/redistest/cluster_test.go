@@ -54,6 +54,22 @@ func TestSentinelsFailOver(t *testing.T) {
 	redistest.Eventually(t, 30*time.Second, "client", func() bool { return client.Set(t.Context(), "k", "w", 0).Err() == nil })
 }
 
+func TestSentinelsThatAgreeFailOverAgain(t *testing.T) {
+	sentinels := redistest.StartSentinels(t)
+	primary, replica := sentinels.Primary, sentinels.Replica
+	for range 3 {
+		primary.Kill()
+		takesOver(t, replica)
+		primary.Restart()
+		redistest.Eventually(t, 30*time.Second, "replica", func() bool {
+			info, _ := primary.Do("INFO", "replication").(string)
+			return strings.Contains(info, "master_link_status:up")
+		})
+		primary, replica = replica, primary
+		sentinels.Agree(primary)
+	}
+}
+
 func takesOver(t *testing.T, replica *redistest.Server) {
 	t.Helper()
 	redistest.Eventually(t, 30*time.Second, "failover", func() bool {

@@ -24,7 +24,7 @@ type Sentinels struct {
 
 const masterName = "test"
 
-// StartSentinels starts a primary, a replica and three Sentinels, of which two must agree that the primary is gone, half a
+// StartSentinels starts a primary, a replica and three Sentinels, of which two must agree that the primary is gone, a
 // second after it last answered. args are added to the command lines of primary and replica. All are killed when the test ends.
 func StartSentinels(t testing.TB, args ...string) *Sentinels {
 	t.Helper()
@@ -43,13 +43,21 @@ func StartSentinels(t testing.TB, args ...string) *Sentinels {
 			return []string{file, "--sentinel"}
 		}))
 	}
+	s.Agree(s.Primary)
+	return s
+}
+
+// Agree waits until every Sentinel takes a server for the primary and knows of the replica. Until then a failover is not over, and
+// a primary that is killed in it is not replaced.
+func (s *Sentinels) Agree(primary *Server) {
+	s.t.Helper()
+	want := fmt.Sprintf("status=ok,address=%s,slaves=1,sentinels=%d", primary.Addr(), len(s.watcher))
 	for _, w := range s.watcher {
-		Eventually(t, 30*time.Second, "sentinel", func() bool {
+		Eventually(s.t, 30*time.Second, "Sentinel that knows the primary", func() bool {
 			info, _ := w.Do("INFO", "sentinel").(string)
-			return strings.Contains(info, "status=ok") && strings.Contains(info, "slaves=1,sentinels=3")
+			return strings.Contains(info, want)
 		})
 	}
-	return s
 }
 
 // Client makes a client that asks the Sentinels for the primary. It is closed when the test ends.

@@ -51,6 +51,7 @@ func TestSentinelsReplaceAKilledPrimary(t *testing.T) {
 				primary.Restart()
 				follows(t, primary)
 				primary, replica = replica, primary
+				s.Agree(primary)
 			},
 		}
 	})
