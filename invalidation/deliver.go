@@ -51,6 +51,7 @@ func (p *partition) execute(ctx context.Context, d *delivery) error {
 	t := now()
 	p.observe(pos.Epoch)
 	p.void(d)
+	p.unpend(d)
 	d.succeed(t, pos, p.bus.store.LongestLease())
 	tel, ns := p.telemetry(), p.namespace()
 	if d.all {
@@ -105,6 +106,17 @@ func (p *partition) postpone(d *delivery, err error) {
 	p.wanted = true // its success says that Redis is back
 	signal(p.bus.link.wakeDelivery)
 	p.bus.link.poke()
+}
+
+// unpend forgets d, which the server has executed: before anybody is told, so that who has waited for it finds L2 in use again.
+func (p *partition) unpend(d *delivery) {
+	if p.npending.Load() == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pending = slices.DeleteFunc(p.pending, func(other *delivery) bool { return other == d })
+	p.npending.Store(int32(len(p.pending)))
 }
 
 // pendingFor says whether an invalidation of the id waits to be delivered.
@@ -162,12 +174,7 @@ func (p *partition) deliverPending(ctx context.Context) bool {
 				return false // it does not answer at all
 			}
 			delivered = false
-			continue
 		}
-		p.mu.Lock()
-		p.pending = slices.DeleteFunc(p.pending, func(other *delivery) bool { return other == d })
-		p.npending.Store(int32(len(p.pending)))
-		p.mu.Unlock()
 	}
 	return delivered
 }

@@ -56,7 +56,7 @@ func TestInvalidationIsPendingWhileRedisIsOutAndDeliveredWhenItIsBack(t *testing
 	proxy.Restore()
 	timed(t, r)
 	if !r.Executed() || r.Err() != nil || other.target.voids(id(t, "x")) == voids || p.Health().Pending != 0 {
-		t.Fatalf("executed %t, %v, %v", r.Executed(), r.Err(), other.target.all())
+		t.Fatalf("executed %t, %v, %d pending, %v", r.Executed(), r.Err(), p.Health().Pending, other.target.all())
 	}
 	if p.target.count("own x 5") < 2 {
 		t.Fatal("what was loaded from L2 until it was executed is not voided here")
@@ -79,7 +79,34 @@ func TestL2IsNotAskedForWhatIsPending(t *testing.T) {
 	}
 	server.Do("ACL", "SETUSER", "app", "+unlink")
 	timed(t, r)
-	redistest.Eventually(t, patience, "use of L2", func() bool { return p.Usable(t.Context(), id(t, "x")) })
+	if !p.Usable(t.Context(), id(t, "x")) {
+		t.Fatal("L2 is not asked for x after it is in force")
+	}
+}
+
+// It is counted as sent once it is executed, and whoever waits for it may read from then on.
+func TestWhatIsExecutedIsNoLongerPendingWhenWaitReturns(t *testing.T) {
+	server := redistest.Start(t)
+	p := join(t, as(t, server, "app"))
+	ripe(t, p)
+	server.Do("ACL", "SETUSER", "app", "-unlink")
+	r := p.invalidate("x")
+	sent := make(chan int, 1)
+	p.tel.mu.Lock()
+	p.tel.before = func(ev telemetry.Event) {
+		if ev == telemetry.InvalidationSent && r.Executed() {
+			select {
+			case sent <- p.Health().Pending:
+			default:
+			}
+		}
+	}
+	p.tel.mu.Unlock()
+	server.Do("ACL", "SETUSER", "app", "+unlink")
+	timed(t, r)
+	if pending := <-sent; pending != 0 {
+		t.Fatalf("%d pending after the execution, want 0", pending)
+	}
 }
 
 func TestWaiterIsToldAfterItsOwnCacheIsVoided(t *testing.T) {

@@ -92,6 +92,8 @@ type counter struct {
 	events  map[telemetry.Event]int64
 	lags    []time.Duration
 	reports []string
+
+	before func(ev telemetry.Event) // called first thing in each Count, if set; guarded by mu
 }
 
 func newCounter() *counter {
@@ -99,6 +101,12 @@ func newCounter() *counter {
 }
 
 func (c *counter) Count(_ string, ev telemetry.Event, n int64) {
+	c.mu.Lock()
+	before := c.before
+	c.mu.Unlock()
+	if before != nil {
+		before(ev)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.events[ev] += n
