@@ -48,8 +48,8 @@ type Bus interface {
 	// waits for one, until ctx ends.
 	Usable(ctx context.Context, id l2.ID) bool
 	// Invalidate executes the invalidation of ids at version asOf (0: none). The caller's cancellation does not stop it:
-	// it is called after a commit. It answers after one round trip per partition, or, when Redis does not answer, with a
-	// pending receipt; delivery then goes on in the background.
+	// it is called after a commit. It answers after one round trip per partition, or, when Redis does not answer or ctx ends
+	// before, with a pending receipt; delivery then goes on in the background.
 	Invalidate(ctx context.Context, ids []l2.ID, asOf uint64) *Receipt
 	// InvalidateAll is the same for every id of the namespace. It is not atomic across partitions.
 	InvalidateAll(ctx context.Context, asOf uint64) *Receipt

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/layercache/layercache/invalidation/protocol"
 	"github.com/layercache/layercache/l2"
 	"github.com/layercache/layercache/telemetry"
 )
@@ -19,7 +20,6 @@ const maxPending = 1024
 
 // deliver executes deliveries, each of another partition, and keeps those that fail for later.
 func (b *Redis) deliver(ctx context.Context, parts []*delivery, asOf uint64) *Receipt {
-	ctx = context.WithoutCancel(ctx) // the commit stands, whatever becomes of the caller
 	var others sync.WaitGroup
 	for i, d := range parts {
 		if i == len(parts)-1 {
@@ -32,8 +32,20 @@ func (b *Redis) deliver(ctx context.Context, parts []*delivery, asOf uint64) *Re
 	return &Receipt{tokens: b.tokens, asOf: asOf, parts: parts, wait: b.wait, epochs: b.epochs, until: b.untilInForce}
 }
 
+// deliver executes d. A caller who leaves before does not stop it: it counts as pending then.
 func (p *partition) deliver(ctx context.Context, d *delivery) {
-	if err := p.execute(ctx, d); err != nil {
+	detached := context.WithoutCancel(ctx) // the commit stands, whatever becomes of the caller
+	executed := make(chan error, 1)
+	if !p.bus.link.spawn(func() { executed <- p.execute(detached, d) }) { // ends within CallTimeout
+		executed <- p.execute(detached, d)
+	}
+	var err error
+	select {
+	case err = <-executed:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
 		p.postpone(d, err)
 		p.void(d) // from here on reads of these ids do not ask L2, see pendingFor
 	}
@@ -45,14 +57,12 @@ func (p *partition) execute(ctx context.Context, d *delivery) error {
 	defer cancel()
 	pos, err := p.send(ctx, d)
 	if err != nil {
-		d.fail(err)
 		return err
 	}
 	t := now()
 	p.observe(pos.Epoch)
 	p.void(d)
-	p.unpend(d)
-	d.succeed(t, pos, p.bus.store.LongestLease())
+	p.executed(d, t, pos)
 	tel, ns := p.telemetry(), p.namespace()
 	if d.all {
 		tel.Count(ns, telemetry.InvalidationSentAll, 1)
@@ -91,10 +101,13 @@ func (p *partition) void(d *delivery) {
 // postpone keeps d for the delivery loop. Until it is delivered, L2 is not asked for its ids.
 func (p *partition) postpone(d *delivery, err error) {
 	tel, ns := p.telemetry(), p.namespace()
-	tel.Count(ns, telemetry.InvalidationPending, int64(max(1, len(d.ids))))
 	tel.Report(ns, "invalidate", err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !d.fail(err) {
+		return // executed meanwhile
+	}
+	tel.Count(ns, telemetry.InvalidationPending, int64(max(1, len(d.ids))))
 	if p.closed {
 		return // nobody delivers any more, which the receipt's Wait says
 	}
@@ -108,15 +121,13 @@ func (p *partition) postpone(d *delivery, err error) {
 	p.bus.link.poke()
 }
 
-// unpend forgets d, which the server has executed: before anybody is told, so that who has waited for it finds L2 in use again.
-func (p *partition) unpend(d *delivery) {
-	if p.npending.Load() == 0 {
-		return
-	}
+// executed notes the server's answer of t. d is pending no more when whoever waits for it is told, so that it finds L2 in use.
+func (p *partition) executed(d *delivery, t protocol.Instant, pos l2.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.pending = slices.DeleteFunc(p.pending, func(other *delivery) bool { return other == d })
 	p.npending.Store(int32(len(p.pending)))
+	d.succeed(t, pos, p.bus.store.LongestLease())
 }
 
 // pendingFor says whether an invalidation of the id waits to be delivered.
@@ -169,6 +180,7 @@ func (p *partition) deliverPending(ctx context.Context) bool {
 	delivered := true
 	for _, d := range pending {
 		if err := p.execute(ctx, d); err != nil {
+			d.fail(err)
 			var refused redis.Error
 			if !errors.As(err, &refused) {
 				return false // it does not answer at all

@@ -63,6 +63,33 @@ func TestInvalidationIsPendingWhileRedisIsOutAndDeliveredWhenItIsBack(t *testing
 	}
 }
 
+func TestACallerLeavesAtItsDeadlineAndTheInvalidationGoesOn(t *testing.T) {
+	server := redistest.Start(t)
+	client := as(t, server, "app") // patient: only the caller's deadline ends the call
+	p := join(t, client)
+	ripe(t, p)
+	server.Stop()
+	t.Cleanup(server.Cont)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	r := p.Invalidate(ctx, []l2.ID{id(t, "x")}, 5)
+	if took := time.Since(began); took > bound/2 {
+		t.Fatalf("a caller with 20 ms waited %s", took)
+	}
+	if r.Executed() || !errors.Is(r.Err(), context.DeadlineExceeded) || p.Health().Pending != 1 || p.target.count("own x 5") == 0 {
+		t.Fatalf("executed %t, %v, %d pending, %v", r.Executed(), r.Err(), p.Health().Pending, p.target.all())
+	}
+	if p.Usable(t.Context(), id(t, "x")) {
+		t.Fatal("L2 is asked for what is pending")
+	}
+	server.Cont()
+	timed(t, r)
+	if r.Err() != nil || p.Health().Pending != 0 {
+		t.Fatalf("%v, %d pending", r.Err(), p.Health().Pending)
+	}
+}
+
 // The server refuses the invalidation alone: everything else goes on.
 func TestL2IsNotAskedForWhatIsPending(t *testing.T) {
 	server := redistest.Start(t)

@@ -95,10 +95,15 @@ func (d *delivery) succeed(now protocol.Instant, pos l2.Position, longest time.D
 	}
 }
 
-func (d *delivery) fail(err error) {
+// fail notes a failure, unless the server has executed it: then it answers false.
+func (d *delivery) fail(err error) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.pos.Epoch != "" {
+		return false
+	}
 	d.err = err
+	return true
 }
 
 func (d *delivery) failure() error {

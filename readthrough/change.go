@@ -21,8 +21,8 @@ func (c *Cache[K, V]) Invalidate(ctx context.Context, keys ...K) error {
 	return r.Wait(ctx)
 }
 
-// InvalidateAsync is Invalidate without the wait: it returns when Redis has executed the invalidation, or has failed to.
-// This process reads its own change from then on.
+// InvalidateAsync is Invalidate without the wait: it returns when Redis has executed the invalidation or has failed to, or when
+// ctx ends; the receipt is pending then and the invalidation goes on. This process reads its own change from then on.
 func (c *Cache[K, V]) InvalidateAsync(ctx context.Context, keys ...K) (*Receipt, error) {
 	return c.InvalidateAsOf(ctx, 0, keys...)
 }

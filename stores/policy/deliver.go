@@ -39,8 +39,8 @@ func (d deliverer) Deliver(ctx context.Context, ids []string, all bool, asOf uin
 	if err != nil {
 		return "", fmt.Errorf("policy: relay: %w", err)
 	}
-	if !r.Executed() {
-		return "", fmt.Errorf("policy: relay: %w", r.Err())
+	if err := r.Err(); err != nil && !r.Executed() {
+		return "", fmt.Errorf("policy: relay: %w", err)
 	}
 	return r.Epoch(), nil
 }

@@ -138,7 +138,7 @@ func inForce(ctx context.Context) func(*readthrough.Receipt, error) (Version, er
 func (s *Store) committed(ctx context.Context, op string, id AgentID, asOf uint64, err error) (*readthrough.Receipt, error) {
 	if err != nil {
 		if _, unknown := errors.AsType[*sqlsource.UnknownOutcomeError](err); unknown {
-			_, lost := s.cache.InvalidateAsOf(context.WithoutCancel(ctx), 0, id)
+			_, lost := s.cache.InvalidateAsOf(ctx, 0, id)
 			err = errors.Join(err, lost)
 		}
 		return nil, fmt.Errorf("policy: %s: %w", op, err)
@@ -184,11 +184,7 @@ func (s *Store) Import(ctx context.Context, documents iter.Seq2[AgentID, *Docume
 	if n == 0 && !unknown {
 		return n, err
 	}
-	telling := ctx
-	if unknown { // the last batch may be stored, and what ended it is often the end of ctx
-		telling = context.WithoutCancel(ctx)
-	}
-	r, lost := s.cache.InvalidateAllAsync(telling, asOf)
+	r, lost := s.cache.InvalidateAllAsync(ctx, asOf)
 	if lost != nil || n == 0 {
 		return n, errors.Join(err, lost)
 	}
