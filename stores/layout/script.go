@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -23,11 +24,11 @@ func NewScript(source string) *Script {
 	return &Script{source: source, sha: hex.EncodeToString(sum[:])}
 }
 
-// command keeps go-redis from sending a script a second time. Redirections of a Cluster are still followed.
-type command struct{ *redis.Cmd }
+// once keeps go-redis from sending a command a second time. Redirections of a Cluster are still followed.
+type once struct{ *redis.Cmd }
 
 // NoRetry tells go-redis so.
-func (command) NoRetry() bool { return true }
+func (once) NoRetry() bool { return true }
 
 // Run executes the script in one round trip, and in two where the server does not know it yet. A script that answers nil
 // answers nil here. A script tells its caller what is wrong by its answer; every error is readthrough.ErrUnavailable, and
@@ -41,12 +42,30 @@ func (s *Script) Run(ctx context.Context, client redis.UniversalClient, keys []s
 	case errors.Is(err, redis.Nil):
 		return nil, nil
 	case err != nil:
-		return nil, Unavailable(err)
+		return nil, Failed(ctx, err)
 	}
 	return answer, nil
 }
 
+// Queue puts the script into a pipeline, for a server that knows it: else the command it answers fails with NOSCRIPT.
+func (s *Script) Queue(ctx context.Context, pipe redis.Pipeliner, keys []string, args ...any) *redis.Cmd {
+	cmd := command(ctx, "evalsha", s.sha, keys, args)
+	Queue(ctx, pipe, cmd)
+	return cmd
+}
+
+// Queue puts a command into a pipeline that go-redis must not send a second time.
+func Queue(ctx context.Context, pipe redis.Pipeliner, cmd *redis.Cmd) {
+	_ = pipe.Process(ctx, once{cmd}) // the command holds the error
+}
+
 func (s *Script) send(ctx context.Context, client redis.UniversalClient, verb, body string, keys []string, args []any) (any, error) {
+	cmd := command(ctx, verb, body, keys, args)
+	_ = client.Process(ctx, once{cmd}) // the command holds the error
+	return cmd.Result()
+}
+
+func command(ctx context.Context, verb, body string, keys []string, args []any) *redis.Cmd {
 	all := make([]any, 0, 3+len(keys)+len(args))
 	all = append(all, verb, body, len(keys))
 	for _, key := range keys {
@@ -56,8 +75,16 @@ func (s *Script) send(ctx context.Context, client redis.UniversalClient, verb, b
 	if len(keys) > 0 {
 		cmd.SetFirstKeyPos(3)
 	}
-	_ = client.Process(ctx, command{cmd}) // the command holds the error
-	return cmd.Result()
+	return cmd
+}
+
+// Failed is Unavailable of a call that was made with ctx. If its deadline has passed it is context.DeadlineExceeded too, which
+// go-redis leaves out where the deadline ended a read or a write.
+func Failed(ctx context.Context, err error) error {
+	if end, ok := ctx.Deadline(); err != nil && ok && !time.Now().Before(end) && !errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+	}
+	return Unavailable(err)
 }
 
 // Unavailable makes a failure of Redis the caller's: readthrough.ErrUnavailable with the cause. nil stays nil.

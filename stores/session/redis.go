@@ -98,5 +98,5 @@ func (r *Redis) Touch(ctx context.Context, id ID, ttl time.Duration) (bool, erro
 
 // Delete implements Backend.
 func (r *Redis) Delete(ctx context.Context, id ID) error {
-	return layout.Unavailable(r.client.Unlink(ctx, r.key(id)...).Err())
+	return layout.Failed(ctx, r.client.Unlink(ctx, r.key(id)...).Err())
 }
