@@ -302,7 +302,7 @@ func TestAnInvalidationRefusesNoOtherKeysFill(t *testing.T) {
 			return g.pass(ctx, key)
 		}
 		tel := newRecorder()
-		c := open(t, b.with(config{Loader: src, LoadTimeout: 20 * time.Second, Bound: 2 * time.Second, Telemetry: tel}))
+		c := open(t, b.with(config{Loader: src, LoadTimeout: 20 * time.Second, Bound: 5 * time.Second, Telemetry: tel}))
 		ready(t, c)
 		got := make(chan error, 1)
 		go func() {

@@ -282,7 +282,7 @@ func TestManyPartitionsAnswerLikeOne(t *testing.T) {
 			src.put(keys[i], 1)
 			want[keys[i]] = 1
 		}
-		cfg := b.with(config{Loader: batcher{src}, Partitions: 16, Bound: 500 * time.Millisecond})
+		cfg := b.with(config{Loader: batcher{src}, Partitions: 16, Bound: 500 * time.Millisecond, LoadTimeout: 20 * time.Second})
 		x, y := open(t, cfg), open(t, cfg)
 		ready(t, x, y)
 		wantMany(t, x, keys, want)

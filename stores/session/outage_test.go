@@ -39,9 +39,7 @@ func TestWithRedisDownNothingIsAbsent(t *testing.T) {
 		}
 		return err != nil
 	})
-	if h := s.Health(); h.State != invalidation.Down {
-		t.Errorf("health %v", h)
-	}
+	eventually(t, "notice of it", func() bool { return s.Health().State == invalidation.Down })
 	server.Restart() // empty
 	eventually(t, "answer", func() bool {
 		_, err := s.Load(t.Context(), sid(1))
