@@ -206,10 +206,14 @@ func TestAWaitThatEndsEarlySaysWhoIsLateAndUntilWhen(t *testing.T) {
 		ready(t, c)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel() // before the epoch is B old nothing can be in force
-		err := c.Invalidate(ctx, "k")
+		r, err := c.InvalidateAsync(t.Context(), "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = r.Wait(ctx)
 		e, ok := errors.AsType[*readthrough.NotInForceError](err)
 		if !ok || !e.Committed || e.Pending || e.Token == "" || !errors.Is(err, context.Canceled) {
-			t.Fatalf("Invalidate = %#v", err)
+			t.Fatalf("Wait = %#v", err)
 		}
 		if left := time.Until(e.Until); left < 8*time.Second || left > 11*time.Second {
 			t.Errorf("in force in %s, B is 10 s", left)
