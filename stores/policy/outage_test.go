@@ -35,7 +35,8 @@ func TestPutSaysWhenTheContextEndsBeforeItIsInForce(t *testing.T) {
 			})
 			version, err := a.Put(ctx, agent(1), answer(t, policy.RequireApproval))
 			late, ok := errors.AsType[*readthrough.NotInForceError](err)
-			if !ok || !late.Committed || late.Pending || late.Until.IsZero() || !errors.Is(err, context.Canceled) {
+			// The writer leaves at once; whether Redis has executed the invalidation by then is a race, and the error says which.
+			if !ok || !late.Committed || late.Pending != late.Until.IsZero() || late.Pending && bus == "local" || !errors.Is(err, context.Canceled) {
 				t.Fatalf("%+v, %v", late, err)
 			}
 			if version == 0 || uint64(version) != committed {
