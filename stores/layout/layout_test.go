@@ -147,9 +147,7 @@ func TestAScriptWhoseAnswerIsLostIsNotSentAgain(t *testing.T) {
 	proxy := redistest.NewProxy(t, server.Addr())
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr(), MaxRetries: 3, ReadTimeout: 50 * time.Millisecond})
 	t.Cleanup(func() { _ = client.Close() })
-	if err := client.Ping(t.Context()).Err(); err != nil {
-		t.Fatal(err)
-	}
+	redistest.Idle(t, client, 4) // which would carry a second attempt
 	proxy.BlackholeToClient()
 	if _, err := add.Run(t.Context(), client, []string{"n"}, 1); !errors.Is(err, readthrough.ErrUnavailable) {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 
 // Allow takes n permits of a key if the limit has them, in one round trip, or in none for a key that is known to be denied.
 // A call that is denied spends nothing. Errors deny: readthrough.ErrUnavailable as Config.OnFailure says, and always when
-// the caller has cancelled; ErrNeverFits, ErrNotCounter.
+// the caller has cancelled, or its deadline had passed before; ErrNeverFits, ErrNotCounter.
 func (s *Store) Allow(ctx context.Context, key string, n int64, limit Limit) (Result, error) {
 	d := Demand{Key: key, N: n, Limit: limit}
 	if err := d.check(); err != nil {
@@ -19,7 +19,7 @@ func (s *Store) Allow(ctx context.Context, key string, n int64, limit Limit) (Re
 	}
 	now := s.clock.now()
 	if found, ok := s.denied.find(d, now); ok && !s.closed.Load() {
-		return found.result(s.clock, now), nil
+		return found.result(s.clock, n, now), nil
 	}
 	v, err := s.take(ctx, []Demand{d})
 	return v.Result, err
@@ -80,7 +80,7 @@ func (s *Store) known(demands []Demand) (v Verdict, known bool) {
 		if each == nil {
 			each = make([]Result, len(demands))
 		}
-		each[i] = found.result(s.clock, now)
+		each[i] = found.result(s.clock, d.N, now)
 		refusing, which = append(refusing, each[i]), append(which, i)
 	}
 	if each == nil {

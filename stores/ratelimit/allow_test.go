@@ -337,19 +337,6 @@ func TestMemoryAndRedisAgreeAboutGCRA(t *testing.T) {
 	}
 }
 
-func TestAClockThatGoesBackDoesNotDenyForLong(t *testing.T) {
-	client, passes := still(t)
-	b := onRedis(t, ratelimit.RedisConfig{Client: client})
-	demand := []ratelimit.Demand{{Key: "k", N: 5, Limit: gcra}}
-	if a, err := b.Take(t.Context(), demand); err != nil || !a[0].Fits {
-		t.Fatal(a, err)
-	}
-	passes(-24 * time.Hour)
-	if a, err := b.Take(t.Context(), demand); err != nil || a[0].Fits || a[0].Retry > gcra.Window {
-		t.Fatalf("%+v, %v; it was never more than one burst", a, err)
-	}
-}
-
 func TestMemoryForgetsWhatIsOver(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	m := &ratelimit.Memory{Now: func() time.Time { return now }}

@@ -6,11 +6,12 @@ import (
 )
 
 // Backend keeps the counters. Memory and Redis are two; storetest.RateLimits checks any. Each method is one atomic step on
-// the backend's own clock, and one round trip where there is one. The Store passes valid arguments only: keys of 1 to
-// l2.MaxID bytes, amounts that are not negative, limits that Validate accepts and demands within them.
+// the backend's own clock, and one round trip where there is one; Reset may be a step for each algorithm. The Store passes
+// valid arguments only: keys of 1 to l2.MaxID bytes, amounts that are not negative, limits that Validate accepts and demands
+// within them.
 //
 // A failure is readthrough.ErrUnavailable, after which it is unknown whether the step was taken: a Backend never repeats one
-// that was sent. It is safe for concurrent use and returns when ctx ends.
+// that was sent, unless it changes nothing. It is safe for concurrent use and returns when ctx ends.
 type Backend interface {
 	// Increment adds amount to the counter of a key and answers the new total. The first amount above 0 begins the window,
 	// later ones do not move its end; a counter that has lost its end gets the window. 0 writes nothing. ErrNotCounter,

@@ -13,7 +13,8 @@ type Config struct {
 	// Backend keeps the counters. Required: a Memory, a Redis or one of your own. It is used and never closed.
 	Backend Backend
 
-	// OnFailure is what Allow, AllowAll and leases answer while the backend cannot be asked. The zero value denies.
+	// OnFailure is what Allow, AllowAll and leases answer while the backend cannot be asked. The zero value denies. LocalShare
+	// wants Processes: without it each process takes itself for the only one and allows the whole Max.
 	OnFailure Failure
 	// Processes is how many processes share the limits: each has 1/Processes of a limit with LocalShare, and a lease takes at
 	// most half of that share of what remains. At most 2^20; 0: 1.
@@ -25,7 +26,8 @@ type Config struct {
 	// It bounds how late this process sees a Reset by another one, or permits that came back. At most 366 days; 0: 250 ms.
 	// Negative: each call asks the backend.
 	Remember time.Duration
-	// MaxDenied bounds how many keys are remembered as denied. More are asked for each time. At most 2^24; 0: 65536.
+	// MaxDenied bounds how many keys are remembered as denied. More are asked for each time. LocalShare counts as many keys,
+	// and denies more. At most 2^24; 0: 65536.
 	MaxDenied int
 
 	// Telemetry is told what happens. nil: telemetry.Nop.

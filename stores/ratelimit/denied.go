@@ -21,8 +21,13 @@ func (d *denial) holds(limit Limit, n, now int64) bool {
 	return now < d.until && n >= d.from && limit == d.limit
 }
 
-func (d *denial) result(c clock, now int64) Result {
-	return Result{Remaining: d.remaining, ResetAt: c.at(d.reset), RetryAfter: time.Duration(max(0, d.retry-now))}
+// result answers n permits, for which it holds. With GCRA more permits than were denied take longer to come back.
+func (d *denial) result(c clock, n, now int64) Result {
+	retry := d.retry
+	if d.limit.Algorithm == GCRA {
+		retry += int64(d.limit.worth(n - d.from).length())
+	}
+	return Result{Remaining: d.remaining, ResetAt: c.at(d.reset), RetryAfter: time.Duration(max(0, retry-now))}
 }
 
 // denied is what L1 knows: which keys are denied, and until when.

@@ -18,12 +18,15 @@
 // A Fixed window begins with the first hit and no later hit moves its end; up to twice Max can be allowed around an end.
 // GCRA, the generic cell rate algorithm of ITU-T I.371 in its form "virtual scheduling", spreads Max over the window and
 // allows a burst; fractions of a microsecond are kept, so no rate is rounded. Time is the backend's alone: in Redis the
-// server's. Counters are exact to 2^63-1. What is denied spends nothing.
+// server's. Counters are exact to 2^63-1. What is denied spends nothing. The end of a window and what GCRA keeps are moments of
+// that clock: when it is set back, keys that are denied stay so for as long, and RetryAfter says so. After a Burst or a Max that
+// shrinks, GCRA denies until what was spent under the larger one is back, and says that too.
 //
 // In Redis a window is the integer aa:ratelimit:<key> of the original system, with a time to live in milliseconds, and GCRA
 // has aa:ratelimit-gcra:<key>, the text <us since 1970>:<fraction>/<Max> of the theoretical arrival time. Every call is one
-// script that is sent once: after readthrough.ErrUnavailable it is unknown whether it ran. A counter that has lost its time
-// to live gets the window of the next hit. Something else under a key is ErrNotCounter and stays.
+// script that is sent once: after readthrough.ErrUnavailable it is unknown whether it ran. Reset is one DEL, sent once too, and
+// two on a Redis Cluster whose keys are not Tagged; Current is a GET, which a client with retries may repeat. A counter that
+// has lost its time to live gets the window of the next hit. Something else under a key is ErrNotCounter and stays.
 //
 // # Memory
 //
@@ -38,7 +41,7 @@
 // permit is counted before it is spent, so leases and Allow together never spend more than Max of a window's permits, and
 // none is spent twice. Its block is void when the window ends, by this process's monotonic clock from before the request
 // was sent, which may run a thousandth slower than the backend's. What can be allowed in a window on top of Max are permits
-// of the window before, and never more than Processes × Block:
+// of the window before, and never more than Processes × Block, or × the largest call if that is more:
 //
 //   - a lease looks at the clock for every fourth permit, and a timer makes the block void. A process that was stopped over
 //     the end of a window can hand out three more for each goroutine that is in Allow at that moment;
@@ -48,7 +51,8 @@
 //     for as long as that was.
 //
 // Permits that lie in one process are missing in another: at most a block each, and near the limit less, since a block is at
-// most 1/(2·Processes) of what remains. What lies unused (LeaseConfig.Idle), or at Close, goes back, to its own window only.
+// most 1/(2·Processes) of what remains. What lies unused (LeaseConfig.Idle), or at Close, goes back, to its own window only;
+// what lies unused while the backend is known to be out is kept until it answers.
 // A process that is killed takes its block with it until the window ends. More is asked for while half a block is left, so a
 // caller waits for the first block of a window, when permits go faster than a round trip brings them, and near the limit.
 //
@@ -61,7 +65,7 @@
 // # Concurrency
 //
 // Store, Lease, Memory and Redis are safe for concurrent use, Close included. A Store has no goroutine of its own; those of
-// leases end within Config.Timeout and Close waits for them. Denials are bounded by Config.MaxDenied.
+// leases end within two of Config.Timeout and Close waits for them. Denials are bounded by Config.MaxDenied.
 //
 // # Failure
 //
@@ -71,12 +75,15 @@
 //	Deny        not allowed, beside readthrough.ErrUnavailable; the default
 //	AllowAny    allowed, no error
 //	LocalShare  each process allows its 1/Processes of the limit, counted in its memory; no error. What Redis had counted is
-//	            not known there: in the window of the loss up to Max more is allowed. The memory grows with the keys that
-//	            are used within a window
+//	            not known there: in the window of the loss up to Max more is allowed. It counts Config.MaxDenied keys at
+//	            most, of either algorithm, and denies others until some of those are over
 //
-// Leases first spend what they hold. The caller's own cancellation, and errors that are no outage, always deny. While
-// the backend is known to be out, calls fail at once; one is let through after 50 ms, doubling to 1 s, and no call takes
-// longer than Config.Timeout. A call whose answer was lost may have been counted.
+// Leases first spend what they hold, and denials in memory are answered, whoever asks. Where the backend has to be asked, the
+// caller's own cancellation, a deadline that had passed before, and errors that are no outage always deny. While the backend is
+// known to be out, calls fail at once; one is let through after 50 ms, doubling to 1 s however many fail together. No call of
+// the backend takes longer than Config.Timeout. Lease.Allow may wait for nine of them, if its context lets it, where others
+// take what they bring; Reset makes one more for each lease of the key that holds something. A call whose answer was lost may
+// have been counted.
 //
 // # What it refuses to do
 //

@@ -2,7 +2,6 @@ package ratelimit
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/layercache/layercache/readthrough"
@@ -53,7 +52,7 @@ func (l *Lease) fly(n int64) (*flight, error) {
 		Limit: l.cfg.Limit, Need: need, Want: max(need, l.cfg.Block-left), Parts: 2 * l.store.cfg.Processes,
 	}
 	l.flight = &flight{done: make(chan struct{})}
-	go l.land(l.flight, l.generation, left, request) // ends within Timeout; the store's Close waits for it
+	go l.land(l.flight, l.generation, left, request) // ends within two of Timeout; the store's Close waits for it
 	return l.flight, nil
 }
 
@@ -72,12 +71,7 @@ func (l *Lease) land(f *flight, generation uint64, left int64, q Request) {
 	defer close(f.done)
 	sent := l.store.clock.now()
 	var g Grant
-	f.err = l.store.reach(context.Background(), func(ctx context.Context) (err error) {
-		defer func() {
-			if r := recover(); r != nil {
-				err = fmt.Errorf("%w: the backend panicked: %v", readthrough.ErrUnavailable, r)
-			}
-		}()
+	f.err = l.store.guarded(context.Background(), func(ctx context.Context) (err error) {
 		g, err = l.store.cfg.Backend.Lease(ctx, l.cfg.Key, q)
 		return err
 	})
@@ -191,5 +185,13 @@ func (l *Lease) look() {
 	l.watched = watched{}
 	l.mu.Unlock()
 	defer l.store.wg.Done()
+	if !l.store.answers() { // what is given back now is lost
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !l.closed {
+			l.watch()
+		}
+		return
+	}
 	l.store.cfg.Telemetry.Report(name, "give back", l.giveBack(context.Background(), b, b.left.Swap(0)))
 }

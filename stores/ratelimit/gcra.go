@@ -19,8 +19,12 @@ func (l Limit) worth(n int64) span {
 	return span{int64(us), int64(part)}
 }
 
-// left is how many permits fit when the theoretical arrival time is ahead by so much, at most what the burst is worth.
+// left is how many permits fit when the theoretical arrival time is ahead by so much. It can be ahead by more than the burst is
+// worth, after a larger limit or a clock that went back.
 func (l Limit) left(ahead span) int64 {
+	if ahead.exceeds(l.worth(l.capacity())) {
+		return 0
+	}
 	hi, lo := bits.Mul64(uint64(ahead.us), uint64(l.Max))
 	lo, carry := bits.Add64(lo, uint64(ahead.part), 0)
 	window := uint64(l.window() / time.Microsecond)
@@ -55,8 +59,11 @@ func (s span) length() time.Duration {
 	if s.part > 0 {
 		us++
 	}
-	return time.Duration(us) * time.Microsecond
+	return time.Duration(min(us, longest)) * time.Microsecond
 }
+
+// longest is as long as anybody is told to wait, in us: 2^52 of them are 142 years, and a time.Duration ends at 292.
+const longest = 1 << 52
 
 // answer is what a demand is told when the theoretical arrival time is ahead by so much after the call.
 func (d Demand) answer(fits bool, ahead span) Answer {

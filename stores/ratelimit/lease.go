@@ -60,7 +60,8 @@ func (c LeaseConfig) validate() error {
 //
 // It spends no permit that its window has not counted before, so that all leases and Allow together allow at most Max of a
 // window's. It ends a window on this process's monotonic clock, from before the request was sent. After a Reset or a loss of
-// the counter, the new window is exceeded by what leases still hold of the old one, at most a block each.
+// the counter, the new window is exceeded by what leases still hold of the old one, at most a block each, or a call's permits
+// if that is more.
 type Lease struct {
 	store *Store
 	cfg   LeaseConfig
@@ -69,7 +70,7 @@ type Lease struct {
 	denial atomic.Pointer[denial] // until when the window is known to be spent; nil: it is not
 	idle   *time.Timer            // nil: never
 
-	mu         sync.Mutex // guards the fields below; taken after the store's
+	mu         sync.Mutex // guards the fields below; never held with the store's
 	flight     *flight    // the request under way, nil if none is
 	generation uint64     // of forget
 	taken      uint64     // blocks so far
@@ -119,7 +120,11 @@ func (l *Lease) ask(ctx context.Context, n int64) (Result, error) {
 	for range patience {
 		now := l.store.clock.now()
 		if d := l.denial.Load(); d != nil && d.holds(l.cfg.Limit, n, now) {
-			return d.result(l.store.clock, now), nil
+			return d.result(l.store.clock, n, now), nil
+		}
+		if ctx.Err() != nil {
+			v, err := l.store.instead(ctx, []Demand{demand}, gone(ctx))
+			return v.Result, err
 		}
 		f, err := l.join(n)
 		if err != nil {
@@ -144,7 +149,7 @@ func (l *Lease) ask(ctx context.Context, n int64) (Result, error) {
 			}
 		}
 		if f != nil && f.denial != nil && n >= f.denial.from {
-			return f.denial.result(l.store.clock, now), nil
+			return f.denial.result(l.store.clock, n, now), nil
 		}
 	}
 	return l.store.Allow(ctx, l.cfg.Key, n, l.cfg.Limit)
@@ -154,14 +159,15 @@ func (l *Lease) ask(ctx context.Context, n int64) (Result, error) {
 // shorter than a round trip, before it asks for itself alone.
 const patience = 8
 
-// forget drops what is held and known of the key. What is under way is not used when it arrives.
-func (l *Lease) forget() {
+// forget drops what is known of the key and hands out what is held. What is under way is not used when it arrives.
+func (l *Lease) forget() (b *block, n int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.generation++
 	l.flight = nil
 	l.denial.Store(nil)
-	l.block.Swap(nil).drop()
+	b = l.block.Swap(nil)
+	return b, b.drop()
 }
 
 // Close gives back what the lease holds. Calls after it are readthrough.ErrClosed. Safe to call twice. An error says that
@@ -203,7 +209,7 @@ func (l *Lease) giveBack(ctx context.Context, b *block, n int64) error {
 }
 
 func (l *Lease) giveBackTo(ctx context.Context, window, n int64) error {
-	err := l.store.reach(ctx, func(ctx context.Context) error {
+	err := l.store.guarded(ctx, func(ctx context.Context) error {
 		return l.store.cfg.Backend.Return(ctx, l.cfg.Key, window, n)
 	})
 	if errors.Is(err, ErrNotCounter) {

@@ -19,8 +19,9 @@ type Memory struct {
 	began   time.Time
 	windows map[string]*counted
 	gcra    map[string]arrival
-	named   int64 // windows so far
-	sweep   int   // when there are so many keys, those that are over are removed
+	named   int64         // windows so far
+	sweep   int           // when there are so many keys, those that are over are removed
+	full    time.Duration // until then, since began, room does not look for keys that are over
 }
 
 var _ Backend = (*Memory)(nil)
@@ -92,9 +93,17 @@ func (m *Memory) open(key string, now, length time.Duration) *counted {
 
 // tidy keeps what is over from filling the memory, at a constant cost per new key.
 func (m *Memory) tidy(now time.Duration) {
-	if len(m.windows)+len(m.gcra) < m.sweep {
+	if m.size() < m.sweep {
 		return
 	}
+	m.clear(now)
+	m.sweep = max(1024, 2*m.size())
+}
+
+func (m *Memory) size() int { return len(m.windows) + len(m.gcra) }
+
+// clear removes what is over.
+func (m *Memory) clear(now time.Duration) {
 	for key, w := range m.windows {
 		if now >= w.ends {
 			delete(m.windows, key)
@@ -105,7 +114,25 @@ func (m *Memory) tidy(now time.Duration) {
 			delete(m.gcra, key)
 		}
 	}
-	m.sweep = max(1024, 2*(len(m.windows)+len(m.gcra)))
+}
+
+// room says whether a demand's key is counted here, and if not, whether it can be, with no more than most keys. When they are
+// all in use it looks for such that are over, which costs as much as there are keys, ten times a second at most.
+func (m *Memory) room(d Demand, most int) (counted, room bool) {
+	now := m.lock()
+	defer m.mu.Unlock()
+	if d.Limit.Algorithm == GCRA {
+		_, counted = m.gcra[d.Key]
+	} else {
+		_, counted = m.windows[d.Key]
+	}
+	if !counted && m.size() >= most && now >= m.full {
+		m.clear(now)
+		if m.size() >= most {
+			m.full = now + time.Second/10
+		}
+	}
+	return counted, counted || m.size() < most
 }
 
 // Increment adds to the counter of a window.
@@ -213,9 +240,6 @@ func (m *Memory) ahead(d Demand, now time.Duration) span {
 	ahead := span{a.at.us - now.Microseconds(), a.at.part}
 	if ahead.us < 0 {
 		return span{}
-	}
-	if burst := d.Limit.worth(d.Limit.capacity()); ahead.exceeds(burst) {
-		return burst
 	}
 	return ahead
 }

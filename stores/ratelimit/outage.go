@@ -21,32 +21,38 @@ const (
 type outage struct {
 	clock clock
 
-	until    atomic.Int64 // no call before this moment; 0: the backend is not known to be out
-	failures atomic.Int32 // failures since the last success
+	down     atomic.Pointer[down] // nil: the backend is not known to be out
+	failures atomic.Int32         // failures since the last success
 
-	mu    sync.Mutex // guards the fields below
+	mu    sync.Mutex // guards pause; down is set and unset with it, and without it one probe follows another
 	pause time.Duration
+}
+
+// down is a backend that is known to be out.
+type down struct {
+	until int64 // no call before this moment
 	cause error
 }
 
-// enter says whether a call may be made. While the backend is out one call at a time may be, after each pause.
-func (o *outage) enter(timeout time.Duration) error {
-	until := o.until.Load()
-	if until == 0 {
-		return nil
+// enter says whether a call may be made. While the backend is out one call at a time may be, after each pause: the probe. It
+// is told from the others by what is known while it is under way; nil: the call is no probe.
+func (o *outage) enter(timeout time.Duration) (probe *down, err error) {
+	known := o.down.Load()
+	if known == nil {
+		return nil, nil
 	}
-	now := o.clock.now()
-	if now >= until && o.until.CompareAndSwap(until, now+int64(timeout)) {
-		return nil // the probe
+	if now := o.clock.now(); now >= known.until {
+		probe = &down{until: now + int64(timeout), cause: known.cause}
+		if o.down.CompareAndSwap(known, probe) {
+			return probe, nil
+		}
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return fmt.Errorf("%w: known to be out: %w", readthrough.ErrUnavailable, o.cause)
+	return nil, fmt.Errorf("%w: known to be out: %w", readthrough.ErrUnavailable, known.cause)
 }
 
-// leave learns from how a call ended. That its caller has gone says nothing of the backend; that callers' deadlines
-// pass does when it happens again and again.
-func (o *outage) leave(ctx context.Context, err error) {
+// leave learns from how a call ended. That its caller has gone says nothing of the backend, and the next call probes instead;
+// that callers' deadlines pass does when it happens again and again. What calls from before the outage say is known already.
+func (o *outage) leave(ctx context.Context, probe *down, err error) {
 	if err == nil || !errors.Is(err, readthrough.ErrUnavailable) {
 		if o.failures.Load() != 0 {
 			o.recover()
@@ -54,29 +60,37 @@ func (o *outage) leave(ctx context.Context, err error) {
 		return
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
+		if probe != nil {
+			o.down.CompareAndSwap(probe, &down{until: o.clock.now(), cause: probe.cause})
+		}
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if n := o.failures.Add(1); ctx.Err() != nil && n < 3 && o.until.Load() == 0 {
+	known := o.down.Load()
+	if known != nil && known != probe {
+		return
+	}
+	if n := o.failures.Add(1); ctx.Err() != nil && n < 3 && known == nil {
 		return
 	}
 	o.pause = min(max(shortestPause, 2*o.pause), longestPause)
-	o.cause = err
-	o.until.Store(o.clock.now() + int64(o.pause))
+	o.down.Store(&down{until: o.clock.now() + int64(o.pause), cause: err})
 }
 
 func (o *outage) recover() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.pause, o.cause = 0, nil
+	o.pause = 0
 	o.failures.Store(0)
-	o.until.Store(0)
+	o.down.Store(nil)
 }
 
 // state answers how long the backend is left alone from now on, and why it is out, nil if it is not.
 func (o *outage) state() (wait time.Duration, cause error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return max(0, time.Duration(o.until.Load()-o.clock.now())), o.cause
+	known := o.down.Load()
+	if known == nil {
+		return 0, nil
+	}
+	return max(0, time.Duration(known.until-o.clock.now())), known.cause
 }

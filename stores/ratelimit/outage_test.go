@@ -3,6 +3,7 @@ package ratelimit_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,6 +84,36 @@ func TestLocalShareAllowsEachProcessItsShare(t *testing.T) {
 			if err != nil || v.Allowed || v.Refused != 1 || v.RetryAfter <= 0 || !v.Degraded {
 				t.Errorf("%s: %+v, %v", d.Key, v, err)
 			}
+		}
+	})
+}
+
+// Else the keys of a long outage would fill the memory.
+func TestTheLocalShareCountsSoManyKeysAndDeniesOthersUntilSomeAreOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meddle(&ratelimit.Memory{})
+		m.fail(errDown)
+		s := open(t, ratelimit.Config{Backend: m, OnFailure: ratelimit.LocalShare, MaxDenied: 10})
+		for _, limit := range []ratelimit.Limit{fixed, gcra} {
+			for range 3 {
+				for i := range 20 {
+					r := allow(t, s, fmt.Sprint(i), 1, limit)
+					if r.Allowed != (i < 10) || !r.Degraded || !r.Allowed && r.RetryAfter <= 0 {
+						t.Errorf("key %d: %+v", i, r)
+					}
+				}
+				if r := allow(t, s, "0", 4, limit); !r.Allowed {
+					t.Errorf("%+v of a key that is counted", r)
+				}
+				pass(limit.Window + time.Millisecond)
+			}
+		}
+		two := []ratelimit.Demand{{Key: "a", N: 1, Limit: fixed}, {Key: "b", N: 1, Limit: fixed}}
+		for i := range 9 {
+			allow(t, s, fmt.Sprint(i), 1, fixed)
+		}
+		if v, err := s.AllowAll(t.Context(), two...); err != nil || v.Allowed || v.Refused != 1 {
+			t.Errorf("%+v, %v", v, err)
 		}
 	})
 }

@@ -115,7 +115,7 @@ func (r *Redis) Current(ctx context.Context, key string) (int64, error) {
 	case redis.HasErrorPrefix(err, "WRONGTYPE"):
 		return 0, notCounter("value of another type")
 	case err != nil:
-		return 0, layout.Unavailable(err)
+		return 0, layout.Failed(ctx, err)
 	}
 	total, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || strconv.FormatInt(total, 10) != text {
@@ -124,7 +124,7 @@ func (r *Redis) Current(ctx context.Context, key string) (int64, error) {
 	return total, nil
 }
 
-// Reset forgets a key.
+// Reset forgets a key: in one step, and in two where a Cluster keeps its counters in two slots.
 func (r *Redis) Reset(ctx context.Context, key string) error {
 	fixed, err := r.key(Fixed, key)
 	if err != nil {
@@ -134,12 +134,15 @@ func (r *Redis) Reset(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	_, err = r.client.Pipelined(ctx, func(p redis.Pipeliner) error { // two slots of a Cluster
-		p.Del(ctx, fixed)
-		p.Del(ctx, gcra)
-		return nil
-	})
-	return layout.Unavailable(err)
+	pipe := r.client.Pipeline()
+	if r.spread {
+		layout.Queue(ctx, pipe, redis.NewCmd(ctx, "del", fixed))
+		layout.Queue(ctx, pipe, redis.NewCmd(ctx, "del", gcra))
+	} else {
+		layout.Queue(ctx, pipe, redis.NewCmd(ctx, "del", fixed, gcra))
+	}
+	_, err = pipe.Exec(ctx)
+	return layout.Failed(ctx, err)
 }
 
 // Take spends every demand or none.

@@ -1,6 +1,7 @@
 package ratelimit_test
 
 import (
+	"context"
 	"errors"
 	"math"
 	"os"
@@ -387,7 +388,7 @@ func TestAScriptIsNotSentTwice(t *testing.T) {
 	})
 	t.Cleanup(func() { _ = client.Close() })
 	s := onStore(t, client)
-	eventually(t, "connection", func() bool { return s.Ready(t.Context()) == nil })
+	redistest.Idle(t, client, 4) // which would carry a second attempt
 	proxy.BlackholeToClient()
 	if _, err := s.Increment(t.Context(), "k", 1, time.Hour); !errors.Is(err, readthrough.ErrUnavailable) {
 		t.Fatal(err)
@@ -397,6 +398,67 @@ func TestAScriptIsNotSentTwice(t *testing.T) {
 	if n, err := there.Current(t.Context(), "k"); n != 1 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
+}
+
+func TestAResetIsNotSentTwice(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	client := redis.NewClient(&redis.Options{
+		Addr: proxy.Addr(), MaxRetries: 3, ReadTimeout: 50 * time.Millisecond, ContextTimeoutEnabled: true,
+	})
+	t.Cleanup(func() { _ = client.Close() })
+	s := onStore(t, client)
+	redistest.Idle(t, client, 4) // which would carry a second attempt
+	before := redistest.CountCommands(t, server.Client())
+	proxy.BlackholeToClient()
+	if err := s.Reset(t.Context(), "k"); !errors.Is(err, readthrough.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	var sent int64
+	eventually(t, "DEL", func() bool { sent = redistest.CountCommands(t, server.Client()).Since(before)["del"]; return sent > 0 })
+	if sent != 1 {
+		t.Errorf("%d DEL for both of a key's counters", sent)
+	}
+}
+
+func TestWhatTheDeadlineEndsIsDeadlineExceeded(t *testing.T) {
+	server := redistest.Start(t)
+	b := onRedis(t, ratelimit.RedisConfig{Client: server.Client()})
+	if _, err := b.Increment(t.Context(), "k", 1, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	server.Stop()
+	defer server.Cont()
+	for verb, call := range map[string]func(ctx context.Context) error{
+		"Increment": func(ctx context.Context) error { _, err := b.Increment(ctx, "k", 1, time.Hour); return err },
+		"Current":   func(ctx context.Context) error { _, err := b.Current(ctx, "k"); return err },
+		"Reset":     func(ctx context.Context) error { return b.Reset(ctx, "k") },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		err := call(ctx)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, readthrough.ErrUnavailable) {
+			t.Errorf("%s: %v", verb, err)
+		}
+	}
+}
+
+// No lease has taken from such a counter: some other program has made it.
+func TestAReturnLeavesANegativeCounterAsItIs(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redisClient, _ bool) {
+		b := onRedis(t, ratelimit.RedisConfig{Client: client})
+		g, err := b.Lease(t.Context(), "k", ratelimit.Request{Limit: hour(100), Need: 1, Want: 2, Parts: 2})
+		if err != nil || g.N != 2 {
+			t.Fatal(g, err)
+		}
+		client.DecrBy(t.Context(), "aa:ratelimit:k", 7)
+		if err := b.Return(t.Context(), "k", g.Window, 1); err != nil {
+			t.Fatal(err)
+		}
+		if n := client.Get(t.Context(), "aa:ratelimit:k").Val(); n != "-5" {
+			t.Errorf("%s, was -5", n)
+		}
+	})
 }
 
 func TestFLUSHALLEndsTheWindowAndNothingElse(t *testing.T) {
@@ -454,7 +516,7 @@ func FuzzAnyBytesUnderAKeyAreRefusedOrCounted(f *testing.F) {
 	client, _ := still(f)
 	b := onRedis(f, ratelimit.RedisConfig{Client: client})
 	for _, seed := range []string{
-		"5", "-5", "007", "9223372036854775807", "1800000000000000:0/7", "1800000000500000:6/7", "1:2/3",
+		"5", "-5", "007", "9223372036854775807", "1800000000000000:0/7", "1800000000500000:6/7", "1:2/3", "9999999999999999:6/7",
 		"9999999999999999:9999999999999999/7", "1800000000000001:9999999999999999/7", ":/",
 		"9999999999999999:999999999999999999999/7", "1800000000000001:6/999999999999999999999",
 	} {
@@ -474,7 +536,7 @@ func FuzzAnyBytesUnderAKeyAreRefusedOrCounted(f *testing.F) {
 				}
 			case err != nil:
 				t.Errorf("%q: %v", value, err)
-			case answers[0].Remaining < 0 || answers[0].Remaining > 7 || answers[0].Retry < 0 || answers[0].Retry > limit.Window:
+			case answers[0].Remaining < 0 || answers[0].Remaining > 7 || answers[0].Retry < 0 || answers[0].Reset < answers[0].Retry:
 				t.Errorf("%q: %+v", value, answers[0])
 			}
 		}

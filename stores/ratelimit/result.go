@@ -8,7 +8,7 @@ type Result struct {
 	Allowed bool
 	// Degraded says that the backend could not be asked, and Config.OnFailure decided.
 	Degraded bool
-	// Remaining is how many permits were left after the call; of a lease, how many this process still holds.
+	// Remaining is how many permits were left after the call; where a lease allowed, how many it still holds.
 	Remaining int64
 	// ResetAt is when all permits are back, on this process's clock and not too early. Zero: they are, or it is not known.
 	ResetAt time.Time

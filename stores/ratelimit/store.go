@@ -10,7 +10,6 @@ import (
 
 	"github.com/layercache/layercache/invalidation"
 	"github.com/layercache/layercache/readthrough"
-	"github.com/layercache/layercache/stores/layout"
 )
 
 // Store counts and limits. Safe for concurrent use.
@@ -53,17 +52,42 @@ func (s *Store) call(ctx context.Context, f func(context.Context) error) error {
 
 // reach makes one call of the backend: not while it is known to be out, and no longer than Timeout.
 func (s *Store) reach(ctx context.Context, f func(context.Context) error) error {
-	if err := ctx.Err(); err != nil {
-		return layout.Unavailable(err)
+	if ctx.Err() != nil {
+		return gone(ctx)
 	}
-	if err := s.outage.enter(s.cfg.Timeout); err != nil {
+	probe, err := s.outage.enter(s.cfg.Timeout)
+	if err != nil {
 		return err
 	}
 	bounded, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	err := f(bounded)
-	s.outage.leave(ctx, err)
+	err = f(bounded)
+	s.outage.leave(ctx, probe, err)
 	return err
+}
+
+// guarded is reach in goroutines of the leases, where a backend that panics would end the process.
+func (s *Store) guarded(ctx context.Context, f func(context.Context) error) error {
+	return s.reach(ctx, func(ctx context.Context) (err error) {
+		defer func() {
+			if r := recover(); r != nil {
+				err = fmt.Errorf("%w: the backend panicked: %v", readthrough.ErrUnavailable, r)
+			}
+		}()
+		return f(ctx)
+	})
+}
+
+// answers says whether the backend can be asked, and asks it, if a probe is due, for what may be lost.
+func (s *Store) answers() bool {
+	if _, cause := s.outage.state(); cause == nil {
+		return true
+	}
+	err := s.guarded(context.Background(), func(ctx context.Context) error {
+		_, err := s.cfg.Backend.Current(ctx, "ready")
+		return err
+	})
+	return !errors.Is(err, readthrough.ErrUnavailable)
 }
 
 // Increment adds amount to the counter of a key and answers the window's new total, exact to 2^63-1. The first hit begins the
@@ -111,24 +135,31 @@ func only(total int64, err error) (int64, error) {
 
 // Reset forgets all that is counted under a key, with either algorithm. It is idempotent. This process's next call of the
 // key asks the backend, and its leases of the key hold nothing any more; another process goes on denying for at most its
-// Config.Remember, and its leases may spend what they hold, at most a block each.
+// Config.Remember, and its leases may spend what they hold, at most a block each, or a call's permits if that is more.
 func (s *Store) Reset(ctx context.Context, key string) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	defer s.forget(key) // also when it is unknown whether it was done
+	defer s.forget(ctx, key) // also when it is unknown whether it was done
 	return s.call(ctx, func(ctx context.Context) error { return s.cfg.Backend.Reset(ctx, key) })
 }
 
-func (s *Store) forget(key string) {
+// forget drops what is known and held of a key. A block may be of the window that has begun since the Reset; one of the window
+// before goes nowhere.
+func (s *Store) forget(ctx context.Context, key string) {
 	_ = s.share.Reset(context.Background(), key)
 	s.denied.forget(key)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	open := make([]*Lease, 0, len(s.leases))
 	for l := range s.leases {
 		if l.cfg.Key == key {
-			l.forget()
+			open = append(open, l)
 		}
+	}
+	s.mu.Unlock()
+	for _, l := range open {
+		b, n := l.forget()
+		s.cfg.Telemetry.Report(name, "give back", l.giveBack(ctx, b, n))
 	}
 }
 
@@ -168,7 +199,7 @@ func (s *Store) Close(ctx context.Context) error {
 		s.unwatch()
 	}
 	done := make(chan struct{})
-	go func() { // ends with the flights, each of which ends within Timeout
+	go func() { // ends with the flights, each of which ends within two of Timeout
 		s.wg.Wait()
 		close(done)
 	}()

@@ -15,14 +15,14 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
 -- ahead is how far the theoretical arrival time is ahead of now: us and fraction. Under another Max than ours the fraction
--- means something else and counts as a whole us. More than a burst is what a larger limit or a clock that went back has left.
-local function ahead(stored, burst, burst_part, max)
+-- means something else and counts as a whole us. After a larger limit, or a clock that went back, it is more than the burst is
+-- worth: then nothing fits for as long, and the answer says so.
+local function ahead(stored, max)
   local us, part, of = string.match(stored, '^(%d+):(%d+)/(%d+)$')
   if not us or math.max(#us, #part, #of) > 16 or tonumber(part) >= tonumber(of) then return nil end
   us, part = tonumber(us) - now, tonumber(part)
   if of ~= max and part > 0 then us, part = us + 1, 0 end
   if us < 0 then return 0, 0 end
-  if us > burst or us == burst and part > burst_part then return burst, burst_part end
   return us, part
 end
 
@@ -39,7 +39,7 @@ for i, key in ipairs(KEYS) do
     local burst, burst_part, max = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5]), tonumber(ARGV[a + 6])
     local us, part = 0, 0
     if v then
-      us, part = ahead(v, burst, burst_part, ARGV[a + 6])
+      us, part = ahead(v, ARGV[a + 6])
       if not us then return {'foreign', i, 'string'} end
     end
     local after, after_part = us + tonumber(ARGV[a + 2]), part + tonumber(ARGV[a + 3])

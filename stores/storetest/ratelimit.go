@@ -30,6 +30,7 @@ func RateLimits(t *testing.T, open func(t testing.TB) ratelimit.Backend) {
 		"WhatIsDeniedSpendsNothing":                        limitDeniedSpendsNothing,
 		"AllowAndIncrementCountInOneWindow":                limitOneWindow,
 		"GCRAGivesABurstAndThenOneByOne":                   limitGcraOneByOne,
+		"GCRASaysHowLongASmallerBurstDenies":               limitSmallerBurst,
 		"TheAlgorithmsDoNotMeetUnderAnyKey":                limitAlgorithmsApart,
 		"SeveralDemandsAreSpentTogetherOrNotAtAll":         limitAllOrNothing,
 		"LeasesTakeNoMoreThanThereIs":                      limitLeasesAreCounted,
@@ -282,6 +283,19 @@ func limitGcraOneByOne(t *testing.T, b ratelimit.Backend) {
 		}
 		return allowed == 6
 	})
+}
+
+func limitSmallerBurst(t *testing.T, b ratelimit.Backend) {
+	s := limitStore(t, b)
+	limit := ratelimit.Limit{Max: 100, Window: 100 * time.Hour, Algorithm: ratelimit.GCRA}
+	if r := limitAllow(t, s, "k", 100, limit); !r.Allowed {
+		t.Fatalf("%+v", r)
+	}
+	limit.Burst = 1
+	r := limitAllow(t, s, "k", 1, limit)
+	if r.Allowed || r.Remaining != 0 || r.RetryAfter < 99*time.Hour || r.RetryAfter > 100*time.Hour {
+		t.Fatalf("%+v: all of a hundred are out, one an hour", r)
+	}
 }
 
 func limitAlgorithmsApart(t *testing.T, b ratelimit.Backend) {
