@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -24,10 +25,11 @@ const (
 	Cluster
 )
 
-// ClientConfig describes a client of Redis. However it is printed, it shows no secret.
+// ClientConfig describes a client of Redis. However it is printed, by itself or in an exported field, it shows no secret; but
+// in an unexported field of something else package fmt hides nothing.
 type ClientConfig struct {
-	// URL is redis://[user[:password]@]host[:port][/db], or rediss:// for TLS. It stands for Addrs, Username, Password and
-	// DB, which must be empty beside it; Mode must be Standalone.
+	// URL is redis://[user[:password]@]host[:port][/db], or rediss:// for TLS, without parameters. It stands for Addrs,
+	// Username, Password and DB, which must be empty beside it; Mode must be Standalone.
 	URL string
 	// Addrs are host:port: one of the server, some of the Cluster, or those of the Sentinels. Empty without a URL means
 	// 127.0.0.1:6379, in Mode Standalone only.
@@ -44,7 +46,7 @@ type ClientConfig struct {
 	DB int
 	// TLS makes every connection a TLS one. nil means plain text, or what the URL says.
 	TLS *tls.Config
-	// PoolSize is how many connections one node gets at most. 0 means 10.
+	// PoolSize is how many connections one node gets at most. At most 65536; 0 means 10.
 	PoolSize int
 	// DialTimeout (0: 500 ms), ReadTimeout, WriteTimeout and PoolTimeout (0: 250 ms each) bound each step of a call, beside
 	// the context's deadline.
@@ -67,7 +69,9 @@ func (c ClientConfig) LogValue() slog.Value {
 // MarshalText hides the secrets from what encodes by text, such as encoding/json.
 func (c ClientConfig) MarshalText() ([]byte, error) { return []byte(c.LogValue().String()), nil }
 
-var errURL = errors.New("l2: ClientConfig.URL is not a Redis URL") // says nothing of the URL: it may hold a password
+// errURL says nothing of the URL: it may hold a password.
+var errURL = errors.New("l2: ClientConfig.URL is not a Redis URL, which is redis://[user[:password]@]host[:port][/db] or rediss://, " +
+	"without parameters, and with / ? # % of the password percent-encoded")
 
 // NewClient makes a client without any I/O: short timeouts, context deadlines heeded, nothing retried. The caller closes it.
 func NewClient(cfg ClientConfig) (redis.UniversalClient, error) {
@@ -119,6 +123,11 @@ func (c ClientConfig) fromURL(o *redis.UniversalOptions) error {
 	if len(c.Addrs) > 0 || c.Username != "" || c.Password != "" || c.DB != 0 || c.Mode != Standalone {
 		return errors.New("l2: ClientConfig.URL excludes Addrs, Username, Password, DB and any Mode but Standalone")
 	}
+	// To go-redis a URL without a host is the local Redis, and parameters are options that would be dropped here.
+	if u, err := url.Parse(c.URL); err != nil || u.Opaque != "" || u.Scheme != "unix" && u.Hostname() == "" ||
+		strings.ContainsAny(c.URL, "?#") {
+		return errURL
+	}
 	u, err := redis.ParseURL(c.URL)
 	if err != nil {
 		return errURL
@@ -130,10 +139,14 @@ func (c ClientConfig) fromURL(o *redis.UniversalOptions) error {
 	return nil
 }
 
+const maxPool = 1 << 16 // go-redis allocates for each
+
 func (c ClientConfig) check(o *redis.UniversalOptions) error {
 	switch {
 	case c.Mode > Cluster:
 		return fmt.Errorf("l2: ClientConfig.Mode must be Standalone, Sentinel or Cluster, got %d", c.Mode)
+	case c.PoolSize > maxPool:
+		return fmt.Errorf("l2: ClientConfig.PoolSize must be at most %d, got %d", maxPool, c.PoolSize)
 	case c.PoolSize < 0 || c.DialTimeout < 0 || c.ReadTimeout < 0 || c.WriteTimeout < 0 || c.PoolTimeout < 0:
 		return errors.New("l2: ClientConfig.PoolSize and the timeouts must not be negative")
 	case c.DB < 0:

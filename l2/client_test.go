@@ -68,6 +68,8 @@ func TestWrongClientConfigsAreRefusedByName(t *testing.T) {
 		"URL is not":         {URL: "http://u:s3cret@h"},
 		"URL is not a":       {URL: "redis://u:s3cret@h:pört"},
 		"URL is not a Redis": {URL: "redis://u:s3\x00cret@h"},
+		"without parameters": {URL: "redis://u:s3cret@h:1/0?read_timeout=9s"},
+		"PoolSize must be":   {PoolSize: 1 << 40},
 		"URL excludes":       {URL: "redis://h", Password: "s3cret"},
 		"Mode":               {Mode: 9},
 		"PoolSize":           {PoolSize: -1},
@@ -85,6 +87,25 @@ func TestWrongClientConfigsAreRefusedByName(t *testing.T) {
 			t.Errorf("%s: %v", want, err)
 		} else if strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%v tells the secret", err)
+		}
+	}
+}
+
+// To go-redis these are the local Redis, or another one than they say.
+func TestAURLThatNamesNoHostOrSaysMoreIsRefusedAndNotShown(t *testing.T) {
+	for _, url := range []string{
+		"redis:s3cret:6379", "redis:", "redis://", "redis:///1", "redis://:s3cret@", "redis://:s3cret@/0", "redis://:s3cret@:6379/0",
+		"rediss:s3cret", "redis:/s3cret:6379", "redis://:s3cret@h:1?", "redis://:s3cret@h:1/0?db=1", "redis://:s3cret@h:1?protocol=2",
+		"redis://:1?s3cret@h:1", "redis://h:1/0#s3cret", "redis://:s3cret@h:1#",
+	} {
+		client, err := l2.NewClient(l2.ClientConfig{URL: url})
+		if err == nil {
+			t.Errorf("%s: accepted, for %s", url, client.(*redis.Client).Options().Addr)
+			_ = client.Close()
+			continue
+		}
+		if !strings.Contains(err.Error(), "ClientConfig.URL is not a Redis URL") || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", url, err)
 		}
 	}
 }

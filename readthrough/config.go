@@ -127,6 +127,29 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
+// Validate says what New would refuse, with the field named; but whether another cache has the namespace on the bus already,
+// New alone can say. It makes nothing and does no I/O.
+func (c Config[K, V]) Validate() error {
+	c = c.withDefaults()
+	if err := c.validate(); err != nil {
+		return err
+	}
+	if _, err := newKeyForm(c.ID, c.ParseID); err != nil {
+		return err
+	}
+	client := c.Redis
+	if c.Link != nil {
+		client = c.Link.Client()
+	}
+	if client == nil {
+		return nil
+	}
+	if _, err := (&Cache[K, V]{cfg: c}).newStore(client); err != nil {
+		return fmt.Errorf("readthrough: Config.Redis: %w", err)
+	}
+	return nil
+}
+
 func (c Config[K, V]) validate() error {
 	switch {
 	case !isWord(c.Name):

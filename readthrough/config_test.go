@@ -23,6 +23,8 @@ func TestEachWrongFieldIsRefusedByName(t *testing.T) {
 	}
 	heedless := redis.NewClient(&redis.Options{})
 	t.Cleanup(func() { _ = heedless.Close() })
+	cluster := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = cluster.Close() })
 	for name, wrong := range map[string]func(*config){
 		"Name":               func(c *config) { c.Name = "" },
 		"Name ":              func(c *config) { c.Name = "a:b" },
@@ -31,6 +33,9 @@ func TestEachWrongFieldIsRefusedByName(t *testing.T) {
 		"Loader":             func(c *config) { c.Loader = nil },
 		"Loader is required": func(c *config) { c.Loader = readthrough.LoaderFunc[string, int](nil) },
 		"Redis":              func(c *config) { c.Redis = heedless }, // of deadlines
+		"Redis: l2: Config.Mirror is for a standalone": func(c *config) {
+			c.Redis, c.Mirror = cluster, readthrough.Mirror[int]{Prefix: "o:", Encode: digits}
+		},
 		"Log": func(c *config) {
 			c.Log = &memoryLog{}
 			c.Loader = readthrough.LoaderFunc[string, int](func(context.Context, string) (int, error) { return 0, nil })
@@ -77,14 +82,35 @@ func TestEachWrongFieldIsRefusedByName(t *testing.T) {
 		if want := "readthrough: Config." + strings.TrimSpace(name); !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s…", err, want)
 		}
+		if said := cfg.Validate(); said == nil || said.Error() != err.Error() {
+			t.Errorf("New says %v and Validate says %v", err, said)
+		}
 	}
 	if _, err := readthrough.New(readthrough.Config[[2]int, int]{Name: "test", Loader: nothing[[2]int]{}}); err == nil ||
 		!strings.Contains(err.Error(), "Config.ID is required for keys of type [2]int") {
 		t.Errorf("a key without a text form: %v", err)
 	}
-	if _, err := readthrough.New(readthrough.Config[any, int]{Name: "test", Loader: nothing[any]{}}); err == nil {
+	anything := readthrough.Config[any, int]{Name: "test", Loader: nothing[any]{}}
+	if _, err := readthrough.New(anything); err == nil || anything.Validate() == nil {
 		t.Error("a key of any type is accepted")
 	}
+}
+
+// A Validate that began something would be another member of the namespace, or leave a goroutine.
+func TestValidateMakesNothing(t *testing.T) {
+	_, client := redistest.Mini(t)
+	link, err := invalidation.NewLink(invalidation.LinkConfig{Client: client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = link.Close(t.Context()) })
+	cfg := config{Name: "test", Link: link, Loader: newSource(nil)}
+	for range 2 {
+		if err := cfg.Validate(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(t, cfg)
 }
 
 type nothing[K comparable] struct{}
@@ -104,6 +130,9 @@ func TestDefaultsFollowTheFieldsTheyRestOn(t *testing.T) {
 		"large entries": {MaxEntries: 10, MaxCost: 1 << 40},
 	} {
 		cfg.Name, cfg.Loader = "test", newSource(map[string]int{"k": 7})
+		if err := cfg.Validate(); err != nil {
+			t.Errorf("%s: Validate: %v", name, err)
+		}
 		if cfg.LoadTimeout == 0 {
 			c := open(t, cfg)
 			wantGet(t, c, "k", 7)

@@ -294,8 +294,11 @@ func (x *fetch[K, V]) put(it *item[V], deadline protocol.Instant) {
 	x.c.l1.Put(x.flight.guard, x.key, it, int64(deadline))
 }
 
-// unavailable is the error of a load that failed.
+// unavailable is the error of a load that failed. It is said once, where the loader has said it too.
 func (c *Cache[K, V]) unavailable(cause error) error {
+	if errors.Is(cause, ErrUnavailable) {
+		return fmt.Errorf("readthrough: %s: %w", c.cfg.Name, cause)
+	}
 	return fmt.Errorf("readthrough: %s: %w: %w", c.cfg.Name, ErrUnavailable, cause)
 }
 

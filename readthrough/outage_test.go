@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -362,5 +363,20 @@ func TestALapsedLeaseIsRenewedByTheReadThatNeedsIt(t *testing.T) {
 			wg.Wait()
 			wantLoads(t, src, 2)
 		})
+	}
+}
+
+func TestALoaderThatSaysUnavailableIsNotSaidToBeTwice(t *testing.T) {
+	cause := errors.New("the cable")
+	c := open(t, config{Name: "test", Loader: readthrough.LoaderFunc[string, int](func(context.Context, string) (int, error) {
+		return 0, fmt.Errorf("%w: %w", readthrough.ErrUnavailable, cause)
+	})})
+	_, one := c.Get(t.Context(), "k")
+	_, many := c.GetMany(t.Context(), []string{"k", "l"})
+	for what, err := range map[string]error{"Get": one, "GetMany": many} {
+		if !errors.Is(err, readthrough.ErrUnavailable) || !errors.Is(err, cause) ||
+			strings.Count(err.Error(), "unavailable") != 1 && what == "Get" || strings.Contains(err.Error(), "unavailable: layercache: unavailable") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

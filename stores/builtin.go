@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/redis/go-redis/v9"
@@ -40,31 +41,47 @@ var memoryDriver = Driver{
 var redisDriver = Driver{
 	Policies: func(ctx context.Context, o *Opening) (policy.Authority, error) {
 		if !o.hasSQL() {
-			return nil, errors.New("it is a cache and may forget: policies need an authority; configure Config.SQL or WithSQL too")
+			return nil, errors.New("it is a cache and may forget: policies need an authority; configure Config.SQL, " + sqlTable + ", or WithSQL too")
 		}
 		return policyTable(ctx, o)
 	},
 	Sessions: func(_ context.Context, o *Opening) (session.Backend, error) {
 		r := o.cfg.Redis
-		return session.NewRedis(session.RedisConfig{Client: o.client, Prefix: r.SessionPrefix, Tenant: o.cfg.Tenant, Tagged: r.Tagged})
+		return ofFile(session.NewRedis(session.RedisConfig{
+			Client: o.client, Prefix: r.SessionPrefix, Tenant: o.cfg.Tenant, Tagged: r.Tagged,
+		}))
 	},
 	RateLimits: func(_ context.Context, o *Opening) (ratelimit.Backend, error) {
 		r := o.cfg.Redis
-		return ratelimit.NewRedis(ratelimit.RedisConfig{
+		return ofFile(ratelimit.NewRedis(ratelimit.RedisConfig{
 			Client: o.client, Prefix: r.RateLimitPrefix, Tenant: o.cfg.Tenant, Tagged: r.Tagged,
-		})
+		}))
 	},
 	Agents: func(_ context.Context, o *Opening) (registry.Backend, error) {
 		prefix := o.cfg.Redis.RegistryPrefix
-		return registry.NewRedis(registry.RedisConfig{Client: o.client, Prefix: prefix, Tenant: o.cfg.Tenant, Tagged: o.tagged()})
+		return ofFile(registry.NewRedis(registry.RedisConfig{
+			Client: o.client, Prefix: prefix, Tenant: o.cfg.Tenant, Tagged: o.tagged(),
+		}))
 	},
 	Threads: func(_ context.Context, o *Opening) (checkpoint.Backend, error) {
 		prefix := o.cfg.Redis.CheckpointPrefix
-		return checkpoint.NewRedis(checkpoint.RedisConfig{Client: o.client, Prefix: prefix, Tenant: o.cfg.Tenant, Tagged: o.tagged()})
+		return ofFile(checkpoint.NewRedis(checkpoint.RedisConfig{
+			Client: o.client, Prefix: prefix, Tenant: o.cfg.Tenant, Tagged: o.tagged(),
+		}))
 	},
 	Runs: func(_ context.Context, o *Opening) (runlog.Backend, error) {
-		return runlog.NewRedis(runlog.RedisConfig{Client: o.client, Prefix: o.cfg.Redis.RunLogPrefix, Tenant: o.cfg.Tenant})
+		return ofFile(runlog.NewRedis(runlog.RedisConfig{
+			Client: o.client, Prefix: o.cfg.Redis.RunLogPrefix, Tenant: o.cfg.Tenant,
+		}))
 	},
+}
+
+// ofFile tells those who wrote a file where it has the fields that an error of a backend in Redis names.
+func ofFile[B any](backend B, err error) (B, error) {
+	if err != nil {
+		err = fmt.Errorf("%w (%s)", err, redisTable)
+	}
+	return backend, err
 }
 
 // tagged says whether a store that keeps an index uses hash tags. By default it does on a Cluster, which refuses it
@@ -101,7 +118,7 @@ func (c RedisConfig) client(logger *slog.Logger) l2.ClientConfig {
 		URL: c.URL.Reveal(), Addrs: c.Addrs, MasterName: c.MasterName, DB: c.DB,
 		Username: c.Username, Password: c.Password.Reveal(),
 		SentinelUsername: c.SentinelUsername, SentinelPassword: c.SentinelPassword.Reveal(),
-		PoolSize: c.PoolSize, Logger: logger,
+		PoolSize: c.PoolSize, ReadTimeout: c.Timeout, WriteTimeout: c.Timeout, Logger: logger,
 	}
 	switch {
 	case c.Cluster:

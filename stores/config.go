@@ -2,6 +2,7 @@ package stores
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -63,8 +64,10 @@ type RedisConfig struct {
 	SentinelPassword Secret `key:"sentinel_password"`
 	// DB is the number of the database beside Addrs. 0 on a Cluster.
 	DB int `key:"db"`
-	// PoolSize is how many connections a node gets at most. 0: 10.
+	// PoolSize is how many connections a node gets at most. At most 65536; 0: 10.
 	PoolSize int `key:"pool_size"`
+	// Timeout bounds one read and one write of a connection, beside the context's deadline. From 1 ms to 10 min; 0: 250 ms.
+	Timeout time.Duration `key:"timeout"`
 	// TLS upgrades a redis:// URL, or Addrs, to TLS with the system's roots.
 	TLS bool `key:"tls"`
 
@@ -93,6 +96,8 @@ type SQLConfig struct {
 	// without waiting longer. 0: as registry.SQLConfig.
 	BeatDelay time.Duration `key:"beat_delay"`
 	BeatBatch int           `key:"beat_batch"`
+
+	table bool // LoadConfig found [storage.sql]: somebody expects a database
 }
 
 // The dialects of WithSQL.
@@ -101,19 +106,54 @@ const (
 	Postgres = sqlsource.Postgres
 )
 
+// The tables of a file, for errors to those who wrote one.
+const (
+	redisTable = "[storage.redis] in a file"
+	sqlTable   = "[storage.sql] in a file"
+)
+
 // validate refuses what cannot be a Redis before anything is opened.
 func (c RedisConfig) validate() error {
 	settings := c.Cluster || c.MasterName != "" || c.Username != "" || !c.Password.IsZero() || c.SentinelUsername != "" ||
-		!c.SentinelPassword.IsZero() || c.DB != 0 || c.PoolSize != 0 || c.TLS
+		!c.SentinelPassword.IsZero() || c.DB != 0 || c.PoolSize != 0 || c.Timeout != 0 || c.TLS
 	// Tagged and the prefixes are of use beside WithRedis too.
 	switch {
 	case !c.given() && settings:
-		return errors.New("stores: Config.Redis has settings, but neither URL nor Addrs")
+		return errors.New("stores: Config.Redis, " + redisTable + ", has settings, but neither URL nor Addrs")
 	case c.Cluster && c.MasterName != "":
-		return errors.New("stores: Config.Redis.Cluster and Config.Redis.MasterName exclude each other")
+		return errors.New("stores: Config.Redis.Cluster and Config.Redis.MasterName, cluster and master_name of " + redisTable + ", exclude each other")
 	case strings.ContainsRune(c.URL.Reveal(), '#'):
 		// What stands before it would be read as a host and a port, and a part of the password shown in their place.
-		return errors.New("stores: Config.Redis.URL holds a '#': percent-encode it in the password")
+		return errors.New("stores: Config.Redis.URL, url of " + redisTable + ", holds a '#': percent-encode it in the password")
+	case c.Timeout != 0 && (c.Timeout < time.Millisecond || c.Timeout > 10*time.Minute):
+		return fmt.Errorf("stores: Config.Redis.Timeout, timeout of %s, must be from 1ms to 10m, got %s", redisTable, c.Timeout)
+	}
+	for _, p := range []struct{ field, key, prefix string }{
+		{"SessionPrefix", "session_prefix", c.SessionPrefix},
+		{"RateLimitPrefix", "ratelimit_prefix", c.RateLimitPrefix},
+		{"RegistryPrefix", "registry_prefix", c.RegistryPrefix},
+		{"CheckpointPrefix", "checkpoint_prefix", c.CheckpointPrefix},
+		{"RunLogPrefix", "runlog_prefix", c.RunLogPrefix},
+	} {
+		if !isName(p.prefix, 128) {
+			return fmt.Errorf("stores: Config.Redis.%s, %s of %s, must have at most 128 letters, digits, '.', '_' or '-'",
+				p.field, p.key, redisTable)
+		}
+	}
+	return nil
+}
+
+// validate refuses what cannot be a database before anything is opened. given says that WithSQL passes one.
+func (c SQLConfig) validate(given bool) error {
+	settings := c.table || c.NoMigrate || c.BeatDelay != 0 || c.BeatBatch != 0
+	switch {
+	case c.URL.IsZero() && !given && settings:
+		k := key{path: "storage.sql.url"}
+		return fmt.Errorf("stores: Config.SQL, %s, names no database: set %s or the variable %s, or pass WithSQL", sqlTable, k.path, k.variable())
+	case c.BeatDelay != 0 && (c.BeatDelay < time.Millisecond || c.BeatDelay > 5*time.Second): // as registry.SQLConfig
+		return fmt.Errorf("stores: Config.SQL.BeatDelay, beat_delay of %s, must be from 1ms to 5s, got %s", sqlTable, c.BeatDelay)
+	case c.BeatBatch != 0 && (c.BeatBatch < 1 || c.BeatBatch > 10_000):
+		return fmt.Errorf("stores: Config.SQL.BeatBatch, beat_batch of %s, must be from 1 to 10000, got %d", sqlTable, c.BeatBatch)
 	}
 	return nil
 }

@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,13 +35,13 @@ func TestConfigFaultsAreRefusedBeforeTheDatabaseIsTouched(t *testing.T) {
 	}{
 		"an unknown driver":           {func(c *stores.Config) { c.PolicyStore = "etcd" }, []string{"Config.PolicyStore", `"etcd"`, "memory, redis, sql"}},
 		"a driver's name in capitals": {func(c *stores.Config) { c.PolicyStore = "SQL" }, []string{"Config.PolicyStore", "memory, redis, sql"}},
-		"sql without a database":      {func(c *stores.Config) { c.PolicyStore, c.SQL.URL = "sql", stores.Secret{} }, []string{"Config.PolicyStore is sql", "Config.SQL.URL", "WithSQL"}},
-		"redis without Redis":         {func(c *stores.Config) { c.PolicyStore = "redis" }, []string{"Config.PolicyStore is redis", "Config.Redis", "WithRedis"}},
-		"redis alone":                 {func(c *stores.Config) { c.PolicyStore, c.SQL.URL, c.Redis.URL = "redis", stores.Secret{}, redisURL }, []string{"Config.PolicyStore is redis", "a cache", "authority"}},
+		"sql without a database":      {func(c *stores.Config) { c.PolicyStore, c.SQL.URL = "sql", stores.Secret{} }, []string{"Config.PolicyStore is sql", "Config.SQL.URL", "[storage.sql]", "WithSQL"}},
+		"redis without Redis":         {func(c *stores.Config) { c.PolicyStore = "redis" }, []string{"Config.PolicyStore is redis", "Config.Redis", "[storage.redis]", "WithRedis"}},
+		"redis alone":                 {func(c *stores.Config) { c.PolicyStore, c.SQL.URL, c.Redis.URL = "redis", stores.Secret{}, redisURL }, []string{"Config.PolicyStore is redis", "a cache", "authority", "[storage.sql]"}},
 		"redis alone, by default":     {func(c *stores.Config) { c.SQL.URL, c.Redis.URL = stores.Secret{}, redisURL }, []string{"a cache", "authority"}},
 		"sql with nothing but Redis":  {func(c *stores.Config) { c.PolicyStore, c.SQL.URL, c.Redis.URL = "sql", stores.Secret{}, redisURL }, []string{"Config.SQL.URL"}},
-		"memory alone and a database": {allInMemory, []string{"every store is in memory", "SQL"}},
-		"memory alone and Redis":      {func(c *stores.Config) { allInMemory(c); c.SQL.URL, c.Redis.URL = stores.Secret{}, redisURL }, []string{"every store is in memory", "Redis"}},
+		"memory alone and a database": {allInMemory, []string{"every store is in memory", "SQL", "[storage.sql]"}},
+		"memory alone and Redis":      {func(c *stores.Config) { allInMemory(c); c.SQL.URL, c.Redis.URL = stores.Secret{}, redisURL }, []string{"every store is in memory", "Redis", "[storage.redis]"}},
 		"sole beside Redis":           {func(c *stores.Config) { c.Sole, c.Redis.URL = true, redisURL }, []string{"Config.Sole"}},
 		"settings of no Redis":        {func(c *stores.Config) { c.Redis.PoolSize = 3 }, []string{"Config.Redis", "URL"}},
 		"a password of no Redis":      {func(c *stores.Config) { c.Redis.Password = stores.NewSecret("s3cret") }, []string{"Config.Redis", "URL"}},
@@ -57,8 +60,32 @@ func TestConfigFaultsAreRefusedBeforeTheDatabaseIsTouched(t *testing.T) {
 		"a tenant with a separator":    {func(c *stores.Config) { c.Tenant = "a:b" }, []string{"Tenant"}},
 		"a tenant with a glob":         {func(c *stores.Config) { c.Tenant, c.Redis.URL = "a*", redisURL }, []string{"Tenant"}},
 		"a relay that never rests":     {func(c *stores.Config) { c.Policy.Relay = time.Microsecond }, []string{"Config.Policy", "Relay"}},
-		"a database of another scheme": {func(c *stores.Config) { c.SQL.URL = stores.NewSecret("mysql://h/d") }, []string{"Config.SQL.URL", "mysql", "postgres", "sqlite"}},
-		"a database without a scheme":  {func(c *stores.Config) { c.SQL.URL = stores.NewSecret("policies.db") }, []string{"Config.SQL.URL", "scheme"}},
+		"a database of another scheme": {func(c *stores.Config) { c.SQL.URL = stores.NewSecret("mysql://h/d") }, []string{"Config.SQL.URL", "url of [storage.sql]", "mysql", "postgres", "sqlite"}},
+		"a mirror on a Cluster": {func(c *stores.Config) {
+			c.Policy.Mirror, c.Redis = "aa", stores.RedisConfig{Addrs: []string{"127.0.0.1:1"}, Cluster: true}
+		}, []string{"Config.Policy", "Mirror", "standalone"}},
+		"agents on a Cluster without tags": {func(c *stores.Config) {
+			c.AgentRegistry, c.Redis = "redis", stores.RedisConfig{Addrs: []string{"127.0.0.1:1"}, Cluster: true}
+		}, []string{"Config.AgentRegistry is redis", "Tagged", "[storage.redis] in a file"}},
+		"more policies than memory may hold":   {func(c *stores.Config) { c.Policy.MaxEntries = 1<<28 + 1 }, []string{"Config.Policy", "MaxEntries"}},
+		"sessions that were stale before":      {func(c *stores.Config) { c.Session.ServeStale = -time.Second }, []string{"Config.Session", "ServeStale"}},
+		"agents that are stale for too long":   {func(c *stores.Config) { c.Registry.ServeStale = 8761 * time.Hour }, []string{"Config.Registry", "ServeStale"}},
+		"heartbeats of a negative delay":       {func(c *stores.Config) { c.SQL.BeatDelay = -1 }, []string{"Config.SQL.BeatDelay", "beat_delay of [storage.sql]"}},
+		"heartbeats of too long a delay":       {func(c *stores.Config) { c.SQL.BeatDelay = 5*time.Second + 1 }, []string{"Config.SQL.BeatDelay"}},
+		"heartbeats in negative batches":       {func(c *stores.Config) { c.SQL.BeatBatch = -1 }, []string{"Config.SQL.BeatBatch", "beat_batch of [storage.sql]"}},
+		"heartbeats in batches that are large": {func(c *stores.Config) { c.SQL.BeatBatch = 10_001 }, []string{"Config.SQL.BeatBatch"}},
+		"settings of no database":              {func(c *stores.Config) { c.SQL = stores.SQLConfig{NoMigrate: true} }, []string{"Config.SQL", "[storage.sql]", "storage.sql.url", "LAYERCACHE_STORAGE_SQL_URL", "WithSQL"}},
+		"heartbeats of no database":            {func(c *stores.Config) { c.SQL = stores.SQLConfig{BeatBatch: 3} }, []string{"Config.SQL", "storage.sql.url"}},
+		"a database that no store uses": {func(c *stores.Config) {
+			c.PolicyStore, c.AgentRegistry, c.Redis.URL = "memory", "redis", redisURL
+		}, []string{"no store uses the SQL database", "[storage.sql]"}},
+		"a prefix with a separator, of no use": {func(c *stores.Config) { c.Redis.URL, c.Redis.RegistryPrefix = redisURL, "a:b" }, []string{"Config.Redis.RegistryPrefix", "registry_prefix of [storage.redis]"}},
+		"a prefix with a glob":                 {func(c *stores.Config) { c.Redis.URL, c.Redis.RunLogPrefix = redisURL, "a*" }, []string{"Config.Redis.RunLogPrefix"}},
+		"a Redis URL without slashes":          {func(c *stores.Config) { c.Redis.URL = stores.NewSecret("redis:h:6379") }, []string{"Config.Redis, [storage.redis] in a file", "URL"}},
+		"a Redis URL with parameters":          {func(c *stores.Config) { c.Redis.URL = stores.NewSecret("redis://h:1?read_timeout=9s") }, []string{"Config.Redis", "without parameters"}},
+		"a timeout that is too short":          {func(c *stores.Config) { c.Redis.URL, c.Redis.Timeout = redisURL, 1 }, []string{"Config.Redis.Timeout", "timeout of [storage.redis]"}},
+		"a pool without end":                   {func(c *stores.Config) { c.Redis.URL, c.Redis.PoolSize = redisURL, 1<<40 }, []string{"Config.Redis", "PoolSize"}},
+		"a database without a scheme":          {func(c *stores.Config) { c.SQL.URL = stores.NewSecret("policies.db") }, []string{"Config.SQL.URL", "scheme"}},
 	} {
 		path := filepath.Join(t.TempDir(), "policies.db")
 		cfg := stores.Config{SQL: stores.SQLConfig{URL: stores.NewSecret("sqlite://" + path)}}
@@ -81,6 +108,77 @@ func TestConfigFaultsAreRefusedBeforeTheDatabaseIsTouched(t *testing.T) {
 			t.Errorf("%s: the database was made before the fault was found", name)
 		}
 	}
+}
+
+// numbers are the numbers and durations of a Config that have a key, as fields to be set.
+func numbers(cfg *stores.Config) map[string]reflect.Value {
+	all := map[string]reflect.Value{}
+	var walk func(path string, v reflect.Value)
+	walk = func(path string, v reflect.Value) {
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			switch at := path + "." + f.Name; {
+			case f.Tag.Get("key") == "":
+			case v.Field(i).CanInt() || v.Field(i).CanUint():
+				all[at] = v.Field(i)
+			case v.Field(i).Kind() == reflect.Struct && f.Type != reflect.TypeFor[stores.Secret]():
+				walk(at, v.Field(i))
+			}
+		}
+	}
+	walk("Config", reflect.ValueOf(cfg).Elem())
+	return all
+}
+
+func TestANumberAtItsExtremesIsRefusedBeforeAnythingIsMadeOrServesEveryStore(t *testing.T) {
+	fields := slices.Sorted(maps.Keys(numbers(&stores.Config{})))
+	if len(fields) < 40 {
+		t.Fatalf("%d numbers: %q", len(fields), fields)
+	}
+	for _, field := range fields {
+		for _, n := range []int64{math.MinInt64, -1, 1, math.MaxInt64} {
+			dir := t.TempDir()
+			everyStoreOrNone(t, fmt.Sprintf("%s is %d, in memory", field, n), with(stores.Config{}, field, n), dir)
+			everyStoreOrNone(t, fmt.Sprintf("%s is %d", field, n), with(stores.Config{
+				SQL:   stores.SQLConfig{URL: stores.NewSecret("sqlite://" + dir + "/policies.db")},
+				Redis: stores.RedisConfig{Addrs: []string{"127.0.0.1:1"}},
+			}, field, n), dir)
+		}
+	}
+}
+
+// with is a Config with a number set.
+func with(cfg stores.Config, field string, n int64) stores.Config {
+	if v := numbers(&cfg)[field]; v.CanInt() {
+		v.SetInt(n)
+	} else {
+		v.SetUint(uint64(n) % 256)
+	}
+	return cfg
+}
+
+// everyStoreOrNone opens a Config and asks for each store. One that is refused leaves the directory empty.
+func everyStoreOrNone(t *testing.T, what string, cfg stores.Config, dir string) {
+	t.Helper()
+	defer func() {
+		if said := recover(); said != nil {
+			t.Errorf("%s: panic: %v", what, said)
+		}
+	}()
+	b, err := stores.Open(t.Context(), cfg)
+	if err != nil {
+		if made, _ := os.ReadDir(dir); len(made) > 0 {
+			t.Errorf("%s: the database was made before the fault was found: %v", what, err)
+		}
+		return
+	}
+	defer func() { _ = b.Close(t.Context()) }()
+	b.Policies()
+	b.Sessions()
+	b.RateLimits()
+	b.Agents()
+	b.Threads()
+	b.Runs()
 }
 
 func TestZeroConfigKeepsPoliciesInMemory(t *testing.T) {

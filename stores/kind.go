@@ -68,14 +68,20 @@ func (k *kind) choose(cfg *Config, drivers map[string]Driver, redis, sql bool) (
 		others := names(drivers, k.offers)
 		return c, fmt.Errorf("stores: Config.%s: the driver %s does not offer it; those that do: %s", k.field, shown(c.name), others)
 	case c.name == "sql" && !sql:
-		return c, c.failed(errors.New("neither Config.SQL.URL nor WithSQL names a database"))
+		return c, c.failed(errors.New(noSQL))
 	case c.name == "redis" && !redis:
-		return c, c.failed(errors.New("neither Config.Redis nor WithRedis names one"))
+		return c, c.failed(errors.New(noRedis))
 	case len(c.Keys) > 0 && cfg.Drivers[c.name] == nil:
 		return c, c.failed(fmt.Errorf("its settings are missing: configure Config.Drivers[%q], [storage.%s] in a file", c.name, c.name))
 	}
 	return c, nil
 }
+
+// What is missing where a driver is named that needs it.
+const (
+	noSQL   = "neither Config.SQL.URL, " + sqlTable + ", nor WithSQL names a database"
+	noRedis = "neither Config.Redis, " + redisTable + ", nor WithRedis names a Redis"
+)
 
 // names lists drivers, those that offer something if that is asked.
 func names(drivers map[string]Driver, offers func(Driver) bool) string {

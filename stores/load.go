@@ -48,10 +48,23 @@ func LoadConfig(path string) (Config, error) {
 	if err := l.environment(os.Environ()); err != nil {
 		return Config{}, fmt.Errorf("stores: load config: %w", err)
 	}
-	if l.present["storage.redis"] && !l.cfg.Redis.given() {
-		l.cfg.Redis.URL = NewSecret(DefaultRedisURL)
+	if l.present["storage.redis"] {
+		l.cfg.Redis.local()
 	}
+	l.cfg.SQL.table = l.present["storage.sql"]
 	return l.cfg, nil
+}
+
+// local makes a Redis that has no address DefaultRedisURL: as an address where a setting excludes a URL. A Cluster and
+// Sentinels are nowhere by default.
+func (c *RedisConfig) local() {
+	switch {
+	case c.given() || c.Cluster || c.MasterName != "":
+	case c.Username != "" || !c.Password.IsZero() || c.DB != 0:
+		c.Addrs = []string{strings.TrimPrefix(DefaultRedisURL, "redis://")}
+	default:
+		c.URL = NewSecret(DefaultRedisURL)
+	}
 }
 
 // loading is a Config on its way.
@@ -138,28 +151,44 @@ func (l *loading) list(table string) string {
 func (l *loading) line(path string) int {
 	var p unstable.Parser
 	p.Reset(l.data)
-	table := ""
+	start := trail{left: path + "."}
+	table := start
 	for p.NextExpression() {
 		e := p.Expression()
-		said, begin := "", -1
+		said, begin := start, -1
+		if e.Kind == unstable.KeyValue {
+			said = table
+		}
 		for it := e.Key(); it.Next(); {
 			if begin < 0 {
 				begin = int(it.Node().Raw.Offset)
 			}
-			said += string(it.Node().Data) + "."
+			said = said.to(it.Node().Data)
 		}
-		if e.Kind == unstable.KeyValue {
-			said = table + said
-		} else {
+		if e.Kind != unstable.KeyValue {
 			table = said
 		}
 		// What is within an inline table is where the table is.
-		inline := e.Kind == unstable.KeyValue && strings.HasPrefix(path+".", said)
-		if inline || strings.HasPrefix(said, path+".") {
+		inline := e.Kind == unstable.KeyValue
+		if !said.astray && (inline || said.left == "") {
 			return 1 + bytes.Count(l.data[:begin], []byte("\n"))
 		}
 	}
 	return 1
+}
+
+// trail is how far a key has come along a path. It is followed name by name: a key can be as long as the file.
+type trail struct {
+	left   string // of the path, each name with a dot behind it
+	astray bool
+}
+
+func (t trail) to(name []byte) trail {
+	if t.left == "" { // it says more than the path
+		return t
+	}
+	rest, along := strings.CutPrefix(t.left, string(name)+".")
+	return trail{left: rest, astray: t.astray || !along}
 }
 
 // others are variables with the prefix that are this project's own, and no keys: settings of its tests.

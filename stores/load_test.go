@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"github.com/layercache/layercache/stores"
+	"github.com/layercache/layercache/stores/driver/sqlite"
 )
 
 // file is a configuration file.
@@ -53,7 +56,9 @@ func leaves(cfg stores.Config) map[string]string {
 		default:
 			if v.Kind() == reflect.Struct {
 				for i := range v.NumField() {
-					walk(path+"."+v.Type().Field(i).Name, v.Field(i))
+					if f := v.Type().Field(i); f.IsExported() {
+						walk(path+"."+f.Name, v.Field(i))
+					}
 				}
 			} else if !v.IsZero() {
 				all[path] = fmt.Sprint(x)
@@ -129,6 +134,76 @@ func TestARedisTableWithoutAnAddressIsTheLocalRedis(t *testing.T) {
 	}
 }
 
+// A URL excludes these, and nobody wrote one.
+func TestARedisTableWithWhatAURLExcludesIsTheLocalRedisByItsAddress(t *testing.T) {
+	for _, text := range []string{`password = "p"`, `username = "u"`, "db = 3", "password = \"p\"\ndb = 3\ntls = true"} {
+		cfg := load(t, "[storage.redis]\n"+text)
+		if !cfg.Redis.URL.IsZero() || !slices.Equal(cfg.Redis.Addrs, []string{"127.0.0.1:6379"}) {
+			t.Errorf("%s: %q", text, leaves(cfg))
+		}
+		cfg.PolicyStore, cfg.SessionStore = "memory", "redis"
+		open(t, cfg)
+	}
+	for _, text := range []string{"cluster = true", `master_name = "m"`} {
+		cfg := load(t, "[storage.redis]\n"+text)
+		if _, err := stores.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "neither URL nor Addrs") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func TestATableOfSQLThatNamesNoDatabaseIsRefusedUnlessOneIsPassed(t *testing.T) {
+	db, err := sqlite.Open(t.Context(), sqliteURL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, text := range []string{"[storage.sql]", "[storage.sql]\nurl = \"\"", "[storage.sql]\nbeat_delay = \"1s\"", "[storage]\nsql = {no_migrate = false}"} {
+		cfg := load(t, text)
+		b, err := stores.Open(t.Context(), cfg)
+		if err == nil {
+			t.Errorf("%q: accepted", text)
+			_ = b.Close(t.Context())
+			continue
+		}
+		for _, want := range []string{"stores: Config.SQL", "[storage.sql]", "storage.sql.url", "LAYERCACHE_STORAGE_SQL_URL", "WithSQL"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%q: the error does not say %q: %v", text, want, err)
+			}
+		}
+		allow(t, open(t, cfg, stores.WithSQL(db, stores.SQLite)).Policies(), agent(1))
+	}
+}
+
+func TestALongKeyIsRefusedByWorkThatGrowsAsTheFileDoes(t *testing.T) {
+	deep := strings.Repeat("a.", 10_000) + "a"
+	for name, text := range map[string]string{
+		"many names":                  deep + " = 1\n",
+		"many keys of a long table":   "[" + deep + "]\n" + manyKeys("k%d = 1\n") + "[zz]\n",
+		"many keys before a long one": "[storage.redis]\n" + manyKeys("\"k%d\" = 1\n") + "\"" + strings.Repeat("0", 20_000) + "\" = 1\n",
+	} {
+		path := file(t, text)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := stores.LoadConfig(path)
+		runtime.ReadMemStats(&after)
+		if err == nil || !strings.Contains(err.Error(), "unknown key") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := after.TotalAlloc - before.TotalAlloc; n > 40<<20 {
+			t.Errorf("%s: %d bytes of file took %d MiB", name, len(text), n>>20)
+		}
+	}
+}
+
+func manyKeys(format string) string {
+	var text strings.Builder
+	for i := range 5_000 {
+		fmt.Fprintf(&text, format, i)
+	}
+	return text.String()
+}
+
 // samples are a value of each kind: in a file, in the environment, and as leaves shows it.
 var samples = map[string][3]string{
 	"string":   {`"a-name"`, "a-name", "a-name"},
@@ -158,6 +233,9 @@ func TestEveryKeyIsReadFromTheFileAndOverriddenByTheEnvironment(t *testing.T) {
 				all := leaves(cfg)
 				if strings.HasPrefix(k.Path, "storage.redis.") && cfg.Redis.URL.Reveal() == stores.DefaultRedisURL {
 					delete(all, ".Redis.URL")
+				}
+				if a := cfg.Redis.Addrs; len(all) == 2 && len(a) == 1 && a[0] == "127.0.0.1:6379" {
+					delete(all, ".Redis.Addrs")
 				}
 				for field, value := range all {
 					if len(all) == 1 && value == sample[2] {

@@ -35,6 +35,9 @@ func (b *Backend) open(ctx context.Context, o *Opening) error {
 	if err := cfg.Redis.validate(); err != nil {
 		return err
 	}
+	if err := cfg.SQL.validate(o.live.db != nil); err != nil {
+		return err
+	}
 	drivers, err := o.drivers()
 	if err != nil {
 		return err
@@ -66,6 +69,9 @@ func (b *Backend) open(ctx context.Context, o *Opening) error {
 		if err := parts[i].connect(ctx); err != nil {
 			return c.failed(err)
 		}
+	}
+	if o.hasSQL() && o.source == nil { // what a third party's driver uses is known by now, and nothing was asked of the database
+		return errors.New("stores: no store uses the SQL database that is configured (Config.SQL, " + sqlTable + ", or WithSQL)")
 	}
 	for i, c := range choice {
 		store := parts[i].store(b)
@@ -110,9 +116,9 @@ func (o *Opening) unused(choice []chosen) error {
 	}
 	switch {
 	case o.hasSQL():
-		return errors.New("stores: every store is in memory, which uses not the SQL database that is configured")
+		return errors.New("stores: every store is in memory, which uses not the SQL database that is configured (Config.SQL, " + sqlTable + ", or WithSQL)")
 	case o.client != nil:
-		return errors.New("stores: every store is in memory, which uses not the Redis that is configured")
+		return errors.New("stores: every store is in memory, which uses not the Redis that is configured (Config.Redis, " + redisTable + ", or WithRedis)")
 	}
 	return nil
 }

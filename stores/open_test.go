@@ -27,6 +27,7 @@ import (
 	"github.com/layercache/layercache/stores"
 	"github.com/layercache/layercache/stores/driver/postgres"
 	"github.com/layercache/layercache/stores/driver/sqlite"
+	"github.com/layercache/layercache/stores/session"
 	"github.com/layercache/layercache/stores/sqlsource"
 	"github.com/layercache/layercache/stores/sqlsource/pgtest"
 	"github.com/layercache/layercache/telemetry"
@@ -270,6 +271,51 @@ func TestPlainTextToAnotherHostIsWarnedOf(t *testing.T) {
 		stores.WithLogger(log.logger()))
 	if strings.Contains(log.String(), "not encrypted") {
 		t.Errorf("warned of a connection that TLS encrypts: %s", log.String())
+	}
+}
+
+func TestPlainTextToADatabaseOnAnotherHostIsWarnedOf(t *testing.T) {
+	for url, warned := range map[string]bool{
+		"postgres://u:s3cret@db.invalid/d":                            true,
+		"postgres://u:s3cret@db.invalid/d?sslmode=disable":            true,
+		"postgres://u:s3@cret:@db.invalid/d?sslmode=prefer":           true,
+		"postgres://u:s3cret@127.0.0.1:1,db.invalid/d?sslmode=allow":  true,
+		"postgres://u:s3cret@db.invalid/d?sslmode=require":            false,
+		"postgres://u:s3cret@db.invalid/d?sslmode=verify-full":        false,
+		"postgres://u:s3cret@127.0.0.1:1/d":                           false,
+		"postgres://u:s3cret@localhost:1/d?sslmode=disable":           false,
+		"postgres://u:s3cret@/d?host=/nowhere&port=1&sslmode=disable": false,
+		"postgres://u:s3cret@[::1]:1/d?sslmode=disable":               false,
+	} {
+		var log logs
+		ended, end := context.WithCancel(t.Context())
+		end() // nothing is sent to anybody
+		cfg := stores.Config{SQL: stores.SQLConfig{URL: stores.NewSecret(url)}}
+		if _, err := stores.Open(ended, cfg, stores.WithLogger(log.logger())); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", url, err)
+		}
+		if got := strings.Contains(log.String(), "level=WARN msg=\"the connection to PostgreSQL may not be encrypted"); got != warned {
+			t.Errorf("%s: warned %t, want %t: %s", url, got, warned, log.String())
+		}
+		if warned && !strings.Contains(log.String(), "host=db.invalid") || strings.Contains(log.String(), "s3") || strings.Contains(log.String(), "cret") {
+			t.Errorf("%s: the warning is %s", url, log.String())
+		}
+	}
+}
+
+func TestTheTimeoutOfRedisIsThatOfItsReadsAndWrites(t *testing.T) {
+	for set, want := range map[time.Duration]time.Duration{0: 250 * time.Millisecond, 3 * time.Second: 3 * time.Second} {
+		var client redis.UniversalClient
+		d := stores.Driver{Sessions: func(_ context.Context, o *stores.Opening) (_ session.Backend, err error) {
+			client, err = o.Redis()
+			return &session.Memory{}, err
+		}}
+		open(t, stores.Config{
+			PolicyStore: "memory", SessionStore: "own", Redis: stores.RedisConfig{Addrs: []string{"127.0.0.1:1"}, Timeout: set},
+		}, stores.WithDriver("own", d))
+		if o := client.(*redis.Client).Options(); o.ReadTimeout != want || o.WriteTimeout != want || o.DialTimeout != 500*time.Millisecond {
+			t.Errorf("%s: read %s, write %s, dial %s", set, o.ReadTimeout, o.WriteTimeout, o.DialTimeout)
+		}
 	}
 }
 

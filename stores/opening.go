@@ -2,8 +2,10 @@ package stores
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/redis/go-redis/v9"
 
@@ -44,7 +46,7 @@ func (o *Opening) OnClose(f func(context.Context) error) { o.backend.onClose(clo
 // Redis is the client that all stores share. It is not closed by who asks for it.
 func (o *Opening) Redis() (redis.UniversalClient, error) {
 	if o.client == nil {
-		return nil, errors.New("neither Config.Redis nor WithRedis names a Redis")
+		return nil, errors.New(noRedis)
 	}
 	return o.client, nil
 }
@@ -55,7 +57,7 @@ func (o *Opening) SQL(ctx context.Context) (*sqlsource.Source, error) {
 		return o.source, nil
 	}
 	if !o.hasSQL() {
-		return nil, errors.New("neither Config.SQL.URL nor WithSQL names a database")
+		return nil, errors.New(noSQL)
 	}
 	config := sqlsource.Config{DB: o.live.db, Dialect: o.live.dialect, Telemetry: o.telemetry}
 	if config.DB != nil {
@@ -66,13 +68,14 @@ func (o *Opening) SQL(ctx context.Context) (*sqlsource.Source, error) {
 		url := o.cfg.SQL.URL.Reveal()
 		d, err := sqlsource.Lookup(url)
 		if err != nil {
-			return nil, fmt.Errorf("Config.SQL.URL: %w", err)
+			return nil, fmt.Errorf("Config.SQL.URL, url of %s: %w", sqlTable, err)
 		}
 		if config.DB, err = d.Open(ctx, url); err != nil {
-			return nil, fmt.Errorf("Config.SQL.URL: %w", err)
+			return nil, fmt.Errorf("Config.SQL.URL, url of %s: %w", sqlTable, err)
 		}
 		db := config.DB
 		o.OnClose(func(context.Context) error { return db.Close() })
+		o.warnPlainText(db)
 		config.Dialect, o.listener = d.Dialect, d.Listen
 	}
 	source, err := sqlsource.New(config)
@@ -88,6 +91,19 @@ func (o *Opening) SQL(ctx context.Context) (*sqlsource.Source, error) {
 	return source, nil
 }
 
+// warnPlainText warns of a database on another machine that the driver may talk to in plain text, if it tells.
+func (o *Opening) warnPlainText(db *sql.DB) {
+	d, tells := db.Driver().(interface{ PlainTextHost() string })
+	if !tells || d.PlainTextHost() == "" {
+		return
+	}
+	log := o.live.logger
+	if log == nil {
+		log = slog.Default()
+	}
+	log.Warn("the connection to PostgreSQL may not be encrypted: its sslmode is below require", "host", d.PlainTextHost())
+}
+
 func (o *Opening) hasSQL() bool { return o.live.db != nil || !o.cfg.SQL.URL.IsZero() }
 
 // connect makes the client of the Config, unless one was passed, and the link that all stores share over it. It does no
@@ -100,7 +116,7 @@ func (o *Opening) connect() error {
 		}
 		client, err := l2.NewClient(o.cfg.Redis.client(o.live.logger))
 		if err != nil {
-			return fmt.Errorf("stores: Config.Redis: %w", err)
+			return fmt.Errorf("stores: Config.Redis, %s: %w", redisTable, err)
 		}
 		o.client = client
 		o.backend.onClose(closeClient, func(context.Context) error { return client.Close() })

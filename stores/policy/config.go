@@ -148,6 +148,9 @@ func (c Config) validate() error {
 			return fmt.Errorf("policy: Config.%s must be > 0, got %d", f.name, f.got)
 		}
 	}
+	if err := c.cache().Validate(); err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
 	return nil
 }
 

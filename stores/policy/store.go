@@ -11,6 +11,7 @@ import (
 
 	"github.com/layercache/layercache/invalidation"
 	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/layout"
 	"github.com/layercache/layercache/stores/sqlsource"
 )
 
@@ -230,7 +231,7 @@ func (s *Store) Ready(ctx context.Context) error {
 		return err
 	}
 	if _, err := s.authority.Head(ctx); err != nil {
-		return fmt.Errorf("policy: %w: %w", readthrough.ErrUnavailable, err)
+		return fmt.Errorf("policy: %w", layout.Unavailable(err))
 	}
 	return nil
 }

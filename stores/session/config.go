@@ -116,6 +116,9 @@ func (c Config) validate() error {
 			return fmt.Errorf("session: Config.%s must be from %s to %s, got %s", f.name, f.min, f.max, f.got)
 		}
 	}
+	if err := c.cache(loader{backend: c.Backend, keep: c.keep()}).Validate(); err != nil {
+		return fmt.Errorf("session: %w", err)
+	}
 	return nil
 }
 

@@ -24,6 +24,12 @@ import (
 )
 
 func TestTheBackendOfTestsConforms(t *testing.T) {
+	t.Run("policies", func(t *testing.T) {
+		storetest.Policies(t, func(t testing.TB) policy.Authority {
+			t.Helper()
+			return storetest.New(t).PolicyAuthority()
+		})
+	})
 	t.Run("sessions", func(t *testing.T) {
 		storetest.Sessions(t, func(t testing.TB) session.Backend {
 			t.Helper()
@@ -239,6 +245,9 @@ func TestADownBackendIsUnavailableAndNeverAbsent(t *testing.T) {
 	for kind, err := range failed {
 		if !errors.Is(err, readthrough.ErrUnavailable) || !errors.Is(err, cause) {
 			t.Errorf("%s: %v", kind, err)
+		}
+		if n := strings.Count(err.Error(), readthrough.ErrUnavailable.Error()); n != 1 {
+			t.Errorf("%s: says %d times that it is unavailable: %v", kind, n, err)
 		}
 	}
 	_, policyErr := b.Policies().Put(t.Context(), agentID, document(t, 2))

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"github.com/layercache/layercache/stores/checkpoint"
+	"github.com/layercache/layercache/stores/policy"
 	"github.com/layercache/layercache/stores/ratelimit"
 	"github.com/layercache/layercache/stores/registry"
 	"github.com/layercache/layercache/stores/runlog"
@@ -10,6 +11,7 @@ import (
 
 // The backends below the stores, for the conformance suites.
 
+func (b *Backend) PolicyAuthority() policy.Authority     { return policies{b.here} }
 func (b *Backend) SessionBackend() session.Backend       { return sessionView{b.here} }
 func (b *Backend) RateLimitBackend() ratelimit.Backend   { return limits{b.here} }
 func (b *Backend) RegistryBackend() registry.Backend     { return agents{b.here} }

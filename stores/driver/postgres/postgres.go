@@ -8,6 +8,8 @@
 // of their own, which is lost with the server and taken again. The pool is the caller's to close and safe for
 // concurrent use. Open makes no connection: a server that is down is an error of the first call that needs it.
 //
+// A pool whose URL lets it talk to another machine in plain text says so to stores.Open, which warns.
+//
 // It refuses key=value connection strings and URLs in which a password could be mistaken for something else; no error
 // of it or of the pool holds a password.
 package postgres
@@ -17,6 +19,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"net/netip"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -39,9 +42,41 @@ func Open(_ context.Context, rawURL string) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := sql.OpenDB(stdlib.GetConnector(*cfg))
+	db := sql.OpenDB(connector{stdlib.GetConnector(*cfg), plainHost(cfg)})
 	db.SetMaxIdleConns(8)
 	return db, nil
+}
+
+// connector is pgx's. Its driver, which is that of the pool, says what stores.Open warns of.
+type connector struct {
+	driver.Connector
+	plain string
+}
+
+func (c connector) Driver() driver.Driver { return plainDriver{c.Connector.Driver(), c.plain} }
+
+type plainDriver struct {
+	driver.Driver
+	host string
+}
+
+// PlainTextHost is another machine that connections may go to in plain text, which an sslmode below require allows; "":
+// there is none.
+func (d plainDriver) PlainTextHost() string { return d.host }
+
+func plainHost(cfg *pgx.ConnConfig) string {
+	tried := []*pgconn.FallbackConfig{{Host: cfg.Host, Port: cfg.Port, TLSConfig: cfg.TLSConfig}}
+	for _, f := range append(tried, cfg.Fallbacks...) {
+		if network, _ := pgconn.NetworkAddress(f.Host, f.Port); f.TLSConfig == nil && network != "unix" && !loopback(f.Host) {
+			return f.Host
+		}
+	}
+	return ""
+}
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()
 }
 
 // errURL says nothing of what is wrong: a URL that cannot be read cannot be told from its password.

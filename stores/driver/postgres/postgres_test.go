@@ -68,6 +68,31 @@ func TestMultipleHostsAreAccepted(t *testing.T) {
 	db.Close()
 }
 
+func TestAPoolNamesTheHostThatItMayTalkToInPlainText(t *testing.T) {
+	for url, want := range map[string]string{
+		"postgres://u:p@db.example/d":                                          "db.example",
+		"postgres://u:p@db.example/d?sslmode=disable":                          "db.example",
+		"postgres://u:p@db.example/d?sslmode=allow":                            "db.example",
+		"postgres://u:p@127.0.0.1,10.1.2.3/d?sslmode=disable":                  "10.1.2.3",
+		"postgres://u:p@db.example/d?sslmode=require":                          "",
+		"postgres://u:p@db.example/d?sslmode=verify-ca":                        "",
+		"postgres://u:p@LOCALHOST/d?sslmode=disable":                           "",
+		"postgres://u:p@127.8.0.1/d?sslmode=disable":                           "",
+		"postgres://u:p@[::1]/d?sslmode=disable":                               "",
+		"postgres://u:p@/d?host=/var/run/postgresql&sslmode=disable":           "",
+		"postgres://u:p@db.example/d?host=/var/run/postgresql&sslmode=disable": "",
+	} {
+		db, err := postgres.Open(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := db.Driver().(interface{ PlainTextHost() string }).PlainTextHost(); got != want {
+			t.Errorf("%s: %q, want %q", url, got, want)
+		}
+		_ = db.Close()
+	}
+}
+
 func TestListenWakesAndEnds(t *testing.T) {
 	db, err := postgres.Open(t.Context(), pgtest.NewDatabase(t))
 	if err != nil {
