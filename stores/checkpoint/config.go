@@ -24,7 +24,7 @@ type Config struct {
 	// Name is the namespace on the bus and in metrics: letters, digits, '.', '_' and '-', at most 128. "": checkpoints. It is
 	// the same in every process, and another one for each backend.
 	Name string
-	// Tenant separates one tenant's L1 and bus from another's; same letters. "": none. The backend has it too.
+	// Tenant separates one tenant's L1 and bus from another's; same letters. "": none. It is the Backend's.
 	Tenant string
 	// Bound is B: how long after a save other processes may still load the state before it, without a token. From 10 ms to
 	// 1 h; 0: 10 s.
@@ -54,7 +54,7 @@ type Config struct {
 	// Foreign says that other programs write the threads and tell nobody. L1 is then off, SaveIf notices their writes and
 	// List shows their threads.
 	Foreign bool
-	// ForeignTTL turns L1 on all the same, with entries that live at most this long, from 1 ms to 1 s. 0: off.
+	// ForeignTTL turns L1 on all the same, with no answer that is older than this. From 5 ms to 1 s; 0: off.
 	ForeignTTL time.Duration
 
 	// Telemetry is told what happens. nil: telemetry.Nop.
@@ -108,6 +108,9 @@ func (c Config) validate() error {
 	case c.ForeignTTL != 0 && !c.Foreign:
 		return errors.New("checkpoint: Config.ForeignTTL needs Config.Foreign")
 	}
+	if r, ok := c.Backend.(*Redis); ok && r.tenant != c.Tenant {
+		return errors.New("checkpoint: Config.Tenant must be the Backend's") // not shown: a tenant is nobody else's business
+	}
 	for _, f := range []struct {
 		name          string
 		got, min, max time.Duration
@@ -117,7 +120,7 @@ func (c Config) validate() error {
 		{"TTL", c.TTL, time.Millisecond, 10 * years, true},
 		{"L1TTL", c.L1TTL, time.Millisecond, time.Hour, false},
 		{"LoadTimeout", c.LoadTimeout, time.Millisecond, 10 * time.Minute, false},
-		{"ForeignTTL", c.ForeignTTL, time.Millisecond, time.Second, true},
+		{"ForeignTTL", c.ForeignTTL, 5 * time.Millisecond, time.Second, true},
 	} {
 		if (f.got < f.min || f.got > f.max) && !(f.off && f.got == 0) {
 			return fmt.Errorf("checkpoint: Config.%s must be from %s to %s, got %s", f.name, f.min, f.max, f.got)
@@ -135,6 +138,9 @@ func (c Config) validate() error {
 		if f.got < f.min || f.got > f.max {
 			return fmt.Errorf("checkpoint: Config.%s must be from %d to %d, got %d", f.name, f.min, f.max, f.got)
 		}
+	}
+	if err := c.cache(loader{c}).Validate(); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
 	}
 	return nil
 }
@@ -170,7 +176,7 @@ func (c Config) refresh() time.Duration {
 // cache is the Config as the read path takes it. Absences are not kept: the thread that follows one is saved without waiting.
 func (c Config) cache(l loader) readthrough.Config[string, State] {
 	ttl := max(c.entryTTL(), time.Millisecond)
-	return readthrough.Config[string, State]{
+	cfg := readthrough.Config[string, State]{
 		Name: c.Name, Tenant: c.Tenant, Loader: l,
 		Link: c.Link, NoL2: c.Link != nil, Local: c.Local,
 		Bound: c.Bound, Mode: readthrough.FailClosed,
@@ -178,6 +184,11 @@ func (c Config) cache(l loader) readthrough.Config[string, State] {
 		MaxEntries: c.MaxEntries, MaxCost: c.MaxBytes, Cost: cost,
 		LoadTimeout: c.LoadTimeout, AwaitOther: min(500*time.Millisecond, c.LoadTimeout/2), Telemetry: c.Telemetry,
 	}
+	if c.ForeignTTL > 0 {
+		// A load may be joined for half of B after it began, and another program's write does not part from it.
+		cfg.Bound = min(c.Bound, 2*c.ForeignTTL)
+	}
+	return cfg
 }
 
 // cost of an entry is the length of its state; an empty one costs the least an entry can.

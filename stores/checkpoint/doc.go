@@ -39,9 +39,9 @@
 //
 // All that a save changes changes in one script; the state itself is sent just before, in the same round trip, and renamed
 // into place, since Lua would copy it. So the index has no thread that is not there, but those that have ended: a list
-// drops those that it meets, and a save that makes the index longer looks at four at random, so that they are not expected to be
-// more than a third as many as live ones. If the index is lost, the first page of a list makes it again from the set; then the
-// order is lost.
+// drops those that it meets, and a save that makes the index longer, and one in ten of the others, looks at four at random, so that
+// they are not expected to be more than a third as many as live ones. If the index is lost, the first page of a list makes it again
+// from the set; then the order is lost, and a list that is under way is readthrough.ErrUnavailable or ends early.
 //
 // # Other programs
 //
@@ -49,7 +49,8 @@
 // run is noticed by SaveIf if its length differs, and by L1 not before L1TTL. With Config.Foreign the bound is 0, as L1 is off, or
 // ForeignTTL; a version is then a part of the state's SHA-1, so that SaveIf notices every other state, and the same bytes
 // written again are the same version; and each first page of a list looks for new ids, which takes a round trip for each
-// thousand threads. A thread that another program has saved is listed as if it had been saved when a list first saw it, and keeps
+// thousand threads. So does, also without Foreign, a set that has an id the index cannot have, since the original system's key of
+// it has a byte that ours would encode. A thread that another program has saved is listed as if it had been saved when a list first saw it, and keeps
 // its place when that program saves it again.
 //
 // # Concurrency
@@ -65,7 +66,7 @@
 //	                             is never empty for that reason. After a write it is unknown whether it was done
 //	bus out                      saves are done and told later; Load asks the backend
 //	stored bytes are no state    readthrough.ErrUnavailable with ErrCorrupt, until the next save
-//	state too large              *TooLargeError, before anything is written or read
+//	state too large              *TooLargeError, before anything is written, or more than MaxState read
 //
 // Nothing fails open.
 //

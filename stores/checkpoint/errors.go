@@ -13,8 +13,8 @@ var ErrCorrupt = errors.New("checkpoint: what is stored is not a state")
 // corrupt is an ErrCorrupt that says why.
 func corrupt(why string) error { return fmt.Errorf("%w: %s", ErrCorrupt, why) }
 
-// TooLargeError says that a state is larger than Config.MaxState. From Save nothing was written, from Load nothing
-// was read; there it is inside readthrough.ErrUnavailable.
+// TooLargeError says that a state is larger than Config.MaxState. From Save nothing was written; from Load, where it is inside
+// readthrough.ErrUnavailable, no more than MaxState was read.
 type TooLargeError struct {
 	// Size of the state or of what is stored of it, and Limit, in bytes.
 	Size, Limit int64

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/layercache/layercache/l2/redistest"
+	"github.com/layercache/layercache/readthrough"
 	"github.com/layercache/layercache/stores/checkpoint"
 )
 
@@ -115,6 +116,58 @@ func TestForeignWritesAreSeenAtOnceWithL1OffAndWithinForeignTTLElse(t *testing.T
 		o.save("t", "3", 0) // an absence is not remembered
 		want(t, off, "t", "3")
 		want(t, short, "t", "3")
+	})
+}
+
+func TestALoadIsNotJoinedForLongerThanForeignTTL(t *testing.T) {
+	client := redistest.Start(t).Client()
+	m := &meddler{Backend: onRedis(t, checkpoint.RedisConfig{Client: client})}
+	s := process(t, client, shared, func(c *checkpoint.Config) {
+		c.Backend, c.ForeignTTL, c.Bound = m, 20*time.Millisecond, 10*time.Second
+	})
+	ready(t, s)
+	o := original{t, client}
+	o.save("t", "1", 0)
+	hold := make(chan struct{})
+	m.hold.Store(&hold)
+	old := make(chan error, 1)
+	go func() { // ends with its load
+		_, err := s.Load(t.Context(), "t", readthrough.SkipL1())
+		old <- err
+	}()
+	eventually(t, "read", func() bool { return m.loads.Load() > 0 })
+	o.save("t", "2", 0)
+	written := time.Now()
+	m.hold.Store(nil)
+	eventually(t, "time", func() bool { return time.Since(written) > 20*time.Millisecond })
+	want(t, s, "t", "2", readthrough.SkipL1())
+	close(hold)
+	if err := <-old; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Its mark is found by nobody else.
+func TestAPinOfAThreadThatOnlyAnotherProgramSavedEndsWithIt(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		o := original{t, client}
+		s := process(t, client, shared, func(c *checkpoint.Config) { c.TTL = time.Hour })
+		o.save("t", "1", 0)
+		if err := s.Pin(t.Context(), "t"); err != nil {
+			t.Fatal(err)
+		}
+		o.delete("t")
+		if got := ids(t, s, 10); len(got) > 0 {
+			t.Fatalf("%q", got)
+		}
+		if left := client.Keys(t.Context(), "agents:*").Val(); len(left) > 0 {
+			t.Errorf("left behind: %q", left)
+		}
+		o.save("t", "another life", time.Hour)
+		save(t, s, "t", "2")
+		if ttl := client.PTTL(t.Context(), "agents:thread:t").Val(); ttl <= 0 {
+			t.Errorf("the new life has the pin of the old one: %s", ttl)
+		}
 	})
 }
 

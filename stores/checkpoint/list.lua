@@ -3,12 +3,14 @@
 -- KEYS  1 set of ids, 2 index
 -- ARGV  1 order below which they are listed ('': all), 2 how many, 3 how many ids may be looked at, 4 head of the state keys,
 --       5 head of the mark keys
--- Returns {1, ''} if the set has ids that the index lacks and none was listed yet, else {0, order to go on below ('': that
--- was all), then id, order and pin of each}.
+-- Returns {1, ''} if the set has ids that the index lacks and none was listed yet, or if the index is lost; else {0, order to go
+-- on below ('': that was all), then id, order and pin of each}.
 --
 -- In one step: each thread that is answered is alive. Ids that are looked at and dead are dropped, so that nobody looks at
 -- them again.
-if ARGV[1] == '' and redis.call('SCARD', KEYS[1]) > redis.call('ZCARD', KEYS[2]) then return {1, ''} end
+local listed = redis.call('ZCARD', KEYS[2])
+if redis.call('ZSCORE', KEYS[2], '') then listed = listed - 1 end
+if (ARGV[1] == '' or listed == 0) and redis.call('SCARD', KEYS[1]) > listed then return {1, ''} end
 
 local below, left, budget = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local answer = {0, ''}

@@ -38,6 +38,9 @@ func parseObject(at string, data []byte) (*object, error) {
 	if err := json.Unmarshal(data, &o.fields); err != nil || o.fields == nil {
 		return nil, &SnapshotError{Field: at, Reason: "must be a JSON object"}
 	}
+	if halfNamed(o.fields, data) {
+		return nil, &SnapshotError{Field: at, Reason: halfText}
+	}
 	return o, nil
 }
 
@@ -68,6 +71,18 @@ func (o *object) optional(field string, into any) {
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
 		o.fail(field, "has another type than it must")
+		return
+	}
+	switch into := into.(type) {
+	case *[]json.RawMessage: // whose text is read later
+	case *map[string]json.RawMessage:
+		if halfNamed(*into, raw) {
+			o.fail(field, halfText)
+		}
+	default:
+		if half(raw) {
+			o.fail(field, halfText)
+		}
 	}
 }
 

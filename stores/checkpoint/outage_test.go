@@ -165,12 +165,27 @@ func TestACallEndsByItsContext(t *testing.T) {
 	server := redistest.Start(t)
 	s := process(t, server.Client())
 	ready(t, s)
+	save(t, s, "t", "1")
 	server.Stop()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	_, err := s.List(ctx, "", 1)
-	unknown(t, "list", err)
-	_, err = s.Save(ctx, "t", nil)
-	unknown(t, "save", err)
-	server.Cont()
+	t.Cleanup(server.Cont)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, call := range map[string]func(ctx context.Context) error{
+		"list":   func(ctx context.Context) error { _, err := s.List(ctx, "", 1); return err },
+		"load":   func(ctx context.Context) error { _, err := s.Load(ctx, "none"); return err },
+		"save":   func(ctx context.Context) error { _, err := s.Save(ctx, "t", nil); return err },
+		"delete": func(ctx context.Context) error { return s.Delete(ctx, "t") },
+		"pin":    func(ctx context.Context) error { return s.Pin(ctx, "t") },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		began := time.Now()
+		err := call(ctx)
+		if took := time.Since(began); took > 700*time.Millisecond || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, readthrough.ErrNotFound) {
+			t.Errorf("%s took %s of 50 ms: %v", name, took, err)
+		}
+		cancel()
+		if err := call(over); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s that was cancelled before: %v", name, err)
+		}
+	}
 }

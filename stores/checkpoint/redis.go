@@ -36,6 +36,7 @@ type RedisConfig struct {
 // Redis keeps threads in Redis, in the original system's layout with an index and marks beside it. Safe for concurrent use.
 type Redis struct {
 	client               redis.UniversalClient
+	tenant               string
 	set, index           string
 	states, marks, fresh string // heads of the keys of states, marks and new states
 }
@@ -62,7 +63,7 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 		return nil, fmt.Errorf("checkpoint: RedisConfig.%w", err)
 	}
 	return &Redis{
-		client: cfg.Client, set: space.Name("threads"), index: space.Name("threads.index"),
+		client: cfg.Client, tenant: cfg.Tenant, set: space.Name("threads"), index: space.Name("threads.index"),
 		states: space.Name("thread:"), marks: space.Name("thread.mark:"), fresh: space.Name("thread.new:"),
 	}, nil
 }
@@ -79,9 +80,7 @@ var (
 
 	saveScript   = layout.NewScript(threadSource + saveSource)
 	keepScript   = layout.NewScript(threadSource + keepSource)
-	deleteScript = layout.NewScript(deleteSource)
-
-	saveSHA = sha1Hex([]byte(threadSource + saveSource))
+	deleteScript = layout.NewScript(threadSource + deleteSource)
 )
 
 // keys are a thread's own and the two of all threads.
@@ -103,7 +102,7 @@ func (r *Redis) Save(ctx context.Context, id string, w Write) (Version, error) {
 	if value == nil {
 		value = []byte{} // go-redis would refuse nil
 	}
-	args := []any{len(value), id, w.TTL.Milliseconds()}
+	args := []any{len(value), id, millis(w.TTL)}
 	if w.Conditional {
 		args = append(args, formatVersion(w.Expect), flag(w.Foreign))
 	}
@@ -134,36 +133,23 @@ func (r *Redis) Save(ctx context.Context, id string, w Write) (Version, error) {
 // staged is how long a new state is kept that no script came for.
 const staged = time.Minute
 
-// once keeps go-redis from sending a command a second time, as layout.Script does.
-type once struct{ *redis.Cmd }
-
-// NoRetry tells go-redis so.
-func (once) NoRetry() bool { return true }
-
 // commit writes a new state and runs save.lua behind it, in one round trip.
 func (r *Redis) commit(ctx context.Context, keys []string, value []byte, args []any) (any, error) {
 	fresh := r.fresh + rand.Text()
 	keys = append(keys, fresh)
 	set := redis.NewCmd(ctx, "set", fresh, value, "px", staged.Milliseconds())
-	all := make([]any, 0, 3+len(keys)+len(args))
-	all = append(all, "evalsha", saveSHA, len(keys))
-	for _, key := range keys {
-		all = append(all, key)
-	}
-	run := redis.NewCmd(ctx, append(all, args...)...)
-	run.SetFirstKeyPos(3)
 	pipe := r.client.Pipeline()
-	_ = pipe.Process(ctx, once{set}) // the commands hold the errors
-	_ = pipe.Process(ctx, once{run})
-	_, _ = pipe.Exec(ctx)
+	layout.Queue(ctx, pipe, set)
+	run := saveScript.Queue(ctx, pipe, keys, args...)
+	_, _ = pipe.Exec(ctx) // the commands hold the errors
 	if err := set.Err(); err != nil {
-		return nil, layout.Unavailable(err)
+		return nil, layout.Failed(ctx, err)
 	}
 	answer, err := run.Result()
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
 		return saveScript.Run(ctx, r.client, keys, args...)
 	}
-	return answer, layout.Unavailable(err)
+	return answer, layout.Failed(ctx, err)
 }
 
 // Keep implements Backend.
@@ -179,7 +165,7 @@ func (r *Redis) Keep(ctx context.Context, id string, k Keep) error {
 	case k.Unpin:
 		verb = "unpin"
 	}
-	answer, err := keepScript.Run(ctx, r.client, keys[:2], verb, k.TTL.Milliseconds())
+	answer, err := keepScript.Run(ctx, r.client, keys, verb, millis(k.TTL), id)
 	switch {
 	case err != nil:
 		return err
@@ -203,7 +189,7 @@ func (r *Redis) Delete(ctx context.Context, id string) error {
 
 // Ping implements Backend. It asks the server that keeps the threads.
 func (r *Redis) Ping(ctx context.Context) error {
-	return layout.Unavailable(r.client.Exists(ctx, r.set).Err())
+	return layout.Failed(ctx, r.client.Exists(ctx, r.set).Err())
 }
 
 // digest names a state by its bytes, as save.lua does.
@@ -236,6 +222,14 @@ func parseVersion(name string) (Version, error) {
 		return 0, unexpected(name)
 	}
 	return Version(n), nil
+}
+
+// millis is a TTL as the scripts take it: 0 is none, and nothing else becomes that.
+func millis(ttl time.Duration) int64 {
+	if 0 < ttl && ttl < time.Millisecond {
+		return 1
+	}
+	return ttl.Milliseconds()
 }
 
 func flag(b bool) string {

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"strconv"
 
 	"github.com/layercache/layercache/stores/layout"
@@ -35,8 +36,11 @@ func (r *Redis) List(ctx context.Context, q Query) (Listing, error) {
 		}
 	}
 	l, behind, err := r.page(ctx, before, q.Limit)
-	if err != nil || !behind {
+	switch {
+	case err != nil || !behind:
 		return l, err
+	case before != "":
+		return Listing{}, errIndexLost
 	}
 	if err := r.adopt(ctx); err != nil {
 		return Listing{}, err
@@ -48,6 +52,8 @@ func (r *Redis) List(ctx context.Context, q Query) (Listing, error) {
 	}
 	return l, err
 }
+
+var errIndexLost = layout.Unavailable(errors.New("checkpoint: the index is lost, and with it the order of this list: begin it anew"))
 
 // page runs list.lua once.
 func (r *Redis) page(ctx context.Context, before string, limit int) (l Listing, behind bool, err error) {

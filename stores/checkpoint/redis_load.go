@@ -17,7 +17,6 @@ var (
 	loadSource string
 
 	loadScript = layout.NewScript(threadSource + loadSource)
-	loadSHA    = sha1Hex([]byte(threadSource + loadSource))
 )
 
 // Load implements Backend.
@@ -65,15 +64,13 @@ func (r *Redis) Load(ctx context.Context, id string, how Read) (Record, error) {
 // fetch runs load.lua and reads the state behind it, in one transaction and one round trip. Of a state that is too large
 // it reads one byte more than may be.
 func (r *Redis) fetch(ctx context.Context, keys []string, how Read) (answer any, value string, err error) {
-	ttl := how.Refresh.Milliseconds()
+	ttl := millis(how.Refresh)
 	for try := 0; ; try++ {
-		run := redis.NewCmd(ctx, "evalsha", loadSHA, len(keys), keys[0], keys[1], ttl)
-		run.SetFirstKeyPos(3)
 		get := redis.NewCmd(ctx, "getrange", keys[0], 0, how.Max)
 		tx := r.client.TxPipeline()
-		_ = tx.Process(ctx, once{run}) // the commands hold the errors
-		_ = tx.Process(ctx, once{get})
-		_, _ = tx.Exec(ctx)
+		run := loadScript.Queue(ctx, tx, keys, ttl)
+		layout.Queue(ctx, tx, get)
+		_, _ = tx.Exec(ctx) // the commands hold the errors
 		answer, err = run.Result()
 		switch {
 		case redis.HasErrorPrefix(err, "NOSCRIPT") && try == 0:
@@ -84,9 +81,9 @@ func (r *Redis) fetch(ctx context.Context, keys []string, how Read) (answer any,
 		case errors.Is(err, redis.Nil):
 			return nil, "", nil
 		case err != nil:
-			return nil, "", layout.Unavailable(err)
+			return nil, "", layout.Failed(ctx, err)
 		}
 		value, err = get.Text()
-		return answer, value, layout.Unavailable(err)
+		return answer, value, layout.Failed(ctx, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/layercache/layercache/l2/redistest"
@@ -61,6 +62,111 @@ func TestAnIndexOfThreadsThatExpireDoesNotOnlyGrow(t *testing.T) {
 		if set, index = size(t, client); index > 2*(kept+200) || set != index {
 			t.Errorf("%d in the set and %d in the index of %d", set, index, kept+200)
 		}
+	})
+}
+
+func TestTheDeadLeaveTheIndexAlsoWhereNoThreadIsNew(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		b := onRedis(t, checkpoint.RedisConfig{Client: client})
+		s, short := open(t, checkpoint.Config{Backend: b}), open(t, checkpoint.Config{Backend: b, TTL: soon})
+		save(t, s, "live", "x")
+		const ended = 200
+		for i := range ended {
+			save(t, short, "ended"+strconv.Itoa(i), "x")
+		}
+		eventually(t, "the end", func() bool { return client.DBSize(t.Context()).Val() == 4 })
+		for range 2000 {
+			save(t, s, "live", "x")
+		}
+		if set, index := size(t, client); index > ended/4 || set != index {
+			t.Errorf("%d in the set and %d in the index of one thread", set, index)
+		}
+	})
+}
+
+// A clock that was set back gives orders that have been.
+func TestNoVersionComesTwiceWhileTheClockIsBehind(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, m *miniredis.Miniredis, s *checkpoint.Store){
+		"deleted": func(t *testing.T, _ *miniredis.Miniredis, s *checkpoint.Store) {
+			if err := s.Delete(t.Context(), "t"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"expired": func(t *testing.T, m *miniredis.Miniredis, s *checkpoint.Store) {
+			m.FastForward(2 * time.Hour)
+			if got := ids(t, s, 10); !slices.Equal(got, []string{"other"}) { // drops it
+				t.Fatalf("%q", got)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, client := redistest.Mini(t)
+			b := onRedis(t, checkpoint.RedisConfig{Client: client})
+			s, endless := open(t, checkpoint.Config{Backend: b, TTL: time.Hour}), open(t, checkpoint.Config{Backend: b})
+			at := time.Unix(1_900_000_000, 0)
+			m.SetTime(at)
+			save(t, endless, "other", "x")
+			m.SetTime(at.Add(-2 * time.Second))
+			old := save(t, s, "t", "old life")
+			end(t, m, s)
+			m.SetTime(at.Add(-time.Second))
+			if fresh := save(t, s, "t", "new life"); fresh.Version <= old.Version {
+				t.Errorf("version %d after %d", fresh.Version, old.Version)
+			}
+			if _, err := s.SaveIf(t.Context(), "t", nil, old.Version); !errors.Is(err, checkpoint.ErrConflict) {
+				t.Errorf("saved over another life: %v", err)
+			}
+			if got := ids(t, s, 1); !slices.Equal(got, []string{"t", "other"}) {
+				t.Errorf("%q", got)
+			}
+			m.SetTime(at.Add(time.Minute)) // what was kept for it goes
+			if got := ids(t, s, 1); len(got) != 2 {
+				t.Errorf("%q", got)
+			}
+			if n := client.ZCard(t.Context(), "agents:threads.index").Val(); n != 2 {
+				t.Errorf("%d in the index of two threads", n)
+			}
+		})
+	}
+}
+
+func TestAListWhoseIndexIsLostDoesNotEndAsIfThatWereAll(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		s := open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: client})})
+		for _, id := range []string{"a", "b", "c", "d"} {
+			save(t, s, id, "x")
+		}
+		page, err := s.List(t.Context(), "", 2)
+		if err != nil || page.Next == "" {
+			t.Fatal(err)
+		}
+		client.Del(t.Context(), "agents:threads.index")
+		_, err = s.List(t.Context(), page.Next, 2)
+		unknown(t, "the second page", err)
+		if got := ids(t, s, 3); len(got) != 4 {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+func TestATTLBelowAMillisecondIsNotNone(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		b := onRedis(t, checkpoint.RedisConfig{Client: client})
+		for _, id := range []string{"saved", "kept"} {
+			ttl := time.Nanosecond
+			if id == "kept" {
+				ttl = time.Hour
+			}
+			if _, err := b.Save(t.Context(), id, checkpoint.Write{TTL: ttl}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.Keep(t.Context(), "kept", checkpoint.Keep{TTL: time.Nanosecond}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the end of both", func() bool {
+			return client.Exists(t.Context(), "agents:thread:saved", "agents:thread:kept").Val() == 0
+		})
 	})
 }
 

@@ -146,16 +146,22 @@ type meddler struct {
 	checkpoint.Backend
 	down  atomic.Bool
 	loads atomic.Int64
+	hold  atomic.Pointer[chan struct{}] // closed: what a load has read goes on
 }
 
 var errDown = errors.New("down")
 
 func (m *meddler) Load(ctx context.Context, id string, r checkpoint.Read) (checkpoint.Record, error) {
-	m.loads.Add(1)
 	if m.down.Load() {
+		m.loads.Add(1)
 		return checkpoint.Record{}, errDown
 	}
-	return m.Backend.Load(ctx, id, r)
+	rec, err := m.Backend.Load(ctx, id, r)
+	m.loads.Add(1)
+	if hold := m.hold.Load(); hold != nil {
+		<-*hold
+	}
+	return rec, err
 }
 
 func (m *meddler) List(ctx context.Context, q checkpoint.Query) (checkpoint.Listing, error) {

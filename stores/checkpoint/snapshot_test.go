@@ -172,6 +172,33 @@ func TestFaultySnapshotsAreRefusedWithTheField(t *testing.T) {
 	}
 }
 
+// Text cannot hold half a surrogate pair, and encoding/json would put another character there. What stays JSON stays as it is.
+func TestHalfASurrogatePairIsRefusedWhereItWouldChange(t *testing.T) {
+	for data, field := range map[string]string{
+		`{"files":{"a":"x\ud83d"}}`:                            "files",
+		`{"files":{"\uDE00":"x"}}`:                             "files",
+		`{"files":{"a":"\ud83d\ud83d\ude00"}}`:                 "files",
+		`{"todos":[{"content":"\ud83dx","status":"pending"}]}`: "todos[0].content",
+		`{"scratchpad":{"\ud83d":1}}`:                          "scratchpad",
+		`{"\ud83d":1}`:                                         "",
+	} {
+		_, err := checkpoint.ParseSnapshot([]byte(data))
+		if e, ok := errors.AsType[*checkpoint.SnapshotError](err); !ok || e.Field != field || !strings.Contains(e.Reason, "surrogate") {
+			t.Errorf("%s: %v", data, err)
+		}
+	}
+	for _, data := range []string{
+		`{"todos":[],"files":{"a":"😀\\ud83d"},"scratchpad":{"k":"\ud83d"}}`, `{"todos":[],"files":{"a":"\ufffd"},"scratchpad":{},"u":"\ude00"}`,
+	} {
+		if got := encode(t, parse(t, data)); got != strings.ReplaceAll(data, `\ufffd`, "\ufffd") {
+			t.Errorf("%s is %s", data, got)
+		}
+	}
+	if got := parse(t, `{"files":{"a":"\ud83d\ude00"}}`).Files["a"]; got != "😀" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestMergeTakesKeysFromTheRightAndListsOnlyIfTheyAreNotEmpty(t *testing.T) {
 	left := parse(t, `{"todos":[{"content":"l","status":"pending"}],"files":{"a":"l","b":"l"},"scratchpad":{"k":1,"l":[1]},`+
 		`"pending_interrupts":[{"type":"human_in_loop","tool_name":"l","tool_args":null,"created_at":"2025-01-01T00:00:00Z","call_id":"l"}],"x":1,"y":1}`)

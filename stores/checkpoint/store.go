@@ -80,7 +80,7 @@ func (s *Store) SaveIf(ctx context.Context, id string, state []byte, version Ver
 }
 
 func (s *Store) save(ctx context.Context, id string, state []byte, w Write) (Saved, error) {
-	if err := s.check(id); err != nil {
+	if err := s.begin(ctx, "save", id); err != nil {
 		return Saved{}, err
 	}
 	if len(state) > s.cfg.MaxState {
@@ -112,7 +112,7 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 
 // DeleteAsync is Delete without the wait.
 func (s *Store) DeleteAsync(ctx context.Context, id string) (Saved, error) {
-	if err := s.check(id); err != nil {
+	if err := s.begin(ctx, "delete", id); err != nil {
 		return Saved{}, err
 	}
 	return s.written(ctx, "delete", id, Saved{}, s.cfg.Backend.Delete(ctx, id))
@@ -128,7 +128,7 @@ func (s *Store) written(ctx context.Context, op, id string, saved Saved, err err
 		}
 		return saved, nil
 	}
-	r, lost := s.cache.InvalidateAsync(context.WithoutCancel(ctx), id)
+	r, lost := s.cache.InvalidateAsync(ctx, id)
 	switch {
 	case err != nil:
 		return Saved{}, err
@@ -156,10 +156,18 @@ func (s *Store) Unpin(ctx context.Context, id string) error {
 }
 
 func (s *Store) keep(ctx context.Context, op, id string, k Keep) error {
-	if err := s.check(id); err != nil {
+	if err := s.begin(ctx, op, id); err != nil {
 		return err
 	}
 	return failed(op, s.cfg.Backend.Keep(ctx, id, k))
+}
+
+// begin refuses what no backend is asked to write.
+func (s *Store) begin(ctx context.Context, op, id string) error {
+	if err := s.check(id); err != nil {
+		return err
+	}
+	return failed(op, ctx.Err())
 }
 
 // check refuses what no backend is asked.

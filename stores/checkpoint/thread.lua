@@ -3,7 +3,9 @@
 --
 -- A mark is '<version> <length of the state> <1: pinned>' and lives as long as the state. It counts for nothing without a
 -- state, and its version for nothing if the state has another length: then somebody else wrote the state. An id that is
--- in the set or the index without a state is a dead one, and is dropped by whoever meets it.
+-- in the set or the index without a state is a dead one, and is dropped by whoever meets it. Where the server's clock was set back,
+-- an order can lie before it: what is dropped then leaves its order in the index under the id '', which no thread has, until
+-- the clock has passed it. So no order is given twice.
 
 -- name_of is the last part of an id's keys, as layout.Space makes it.
 local function name_of(id)
@@ -17,22 +19,39 @@ local function mark_of(key)
   return version or '0', tonumber(length or -1), pin or '0'
 end
 
+-- now_us is the server's Unix time in microseconds, as text.
+local function now_us()
+  local time = redis.call('TIME')
+  return time[1] .. string.sub('00000' .. time[2], -6)
+end
+
+-- unlist takes an id out of the index.
+local function unlist(index, id)
+  local order = redis.call('ZSCORE', index, id)
+  if order and redis.call('ZREM', index, id) == 1 and tonumber(order) >= tonumber(now_us()) then
+    redis.call('ZADD', index, 'GT', order, '')
+  end
+end
+
 -- dead says whether an id has no state, and then drops it. The set keeps an id that has a state under a name of the original
 -- system's, which encodes nothing: we cannot read that one, but it is alive.
 local function dead(set, index, states, marks, id)
+  if id == '' then
+    local order = redis.call('ZSCORE', index, '')
+    if order and tonumber(order) < tonumber(now_us()) then redis.call('ZREM', index, '') end
+    return true
+  end
   local name = name_of(id)
   if redis.call('EXISTS', states .. name) == 1 then return false end
-  redis.call('ZREM', index, id)
+  unlist(index, id)
   redis.call('UNLINK', marks .. name)
   if name == id or redis.call('EXISTS', states .. id) == 0 then redis.call('SREM', set, id) end
   return true
 end
 
--- next_order is above a version and above every order in the index: the server's Unix time in microseconds, or one more than the
--- highest. It is text, and put together from text, as Lua is slow to print a number; as one it is exact until the year 2255.
+-- next_order is above a version and above every order in the index: the server's time, or one more than the highest. It is text, and put together from text, as Lua is slow to print a number; as one it is exact until the year 2255.
 local function next_order(index, version)
-  local time = redis.call('TIME')
-  local now = time[1] .. string.sub('00000' .. time[2], -6)
+  local now = now_us()
   if tonumber(version) < tonumber(now) and redis.call('ZCOUNT', index, now, '+inf') == 0 then return now end
   local top = redis.call('ZREVRANGE', index, 0, 0, 'WITHSCORES')[2]
   return string.format('%.0f', math.max(tonumber(version), tonumber(top or 0)) + 1)

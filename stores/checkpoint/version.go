@@ -7,8 +7,10 @@ import (
 )
 
 // Version names one state of a thread, for SaveIf. No two states of a thread have the same one, also if the thread expired or was
-// deleted between them, or Redis was emptied; one that is saved later has a higher one. 0 is the version of a thread that
-// does not exist. What a number says beyond that is the backend's own affair.
+// deleted between them, the server's clock was set back, or Redis was emptied; one that is saved later has a higher one. (A Redis
+// that was emptied while its clock is behind cannot know. With Config.Foreign a version stands for the bytes of the state, and two
+// states with the same bytes have the same one.) 0 is the version of a thread that does not exist. What a number says beyond that
+// is the backend's own affair.
 type Version uint64
 
 // foreign marks a version that stands for the bytes of a state that another program may have written: the other 60 bits
