@@ -72,6 +72,9 @@ func (s *snapshot) get(id string) (Agent, error) {
 	if _, ok := s.faulty[id]; ok {
 		return Agent{}, coded("get", id, errFaulty)
 	}
+	if err := checkID(id); err != nil { // only now: who is there has an id that can be
+		return Agent{}, err
+	}
 	return Agent{}, notFound(id)
 }
 

@@ -10,7 +10,8 @@ import (
 // Implementations are safe for concurrent use.
 //
 // Time is the backend's own: its clock, the same for all processes. An agent of which nothing was heard for Terms.TTL is gone
-// from every answer. An absence is readthrough.ErrNotFound; any other error means that nothing is known.
+// from every answer. An absence is readthrough.ErrNotFound; any other error means that nothing is known,
+// unless it is ErrUnchanged: then a write has not happened, and nobody is told of it.
 //
 // The versions (asOf) are for a backend that has a change log; others answer 0.
 type Backend interface {

@@ -2,6 +2,9 @@ package registry
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,8 +20,9 @@ type batches struct {
 	most  int
 	write func(ctx context.Context, ids []string, terms Terms) (found map[string]bool, asOf uint64, err error)
 
-	mu   sync.Mutex       // guards open, and the ids of the batches in it
-	open map[Terms]*batch // to which may be added
+	mu   sync.Mutex          // guards open, the ids of the batches in it, and all
+	open map[Terms]*batch    // to which may be added
+	all  map[*batch]struct{} // that are not done
 }
 
 // batch is some heartbeats and, when done is closed, what became of them.
@@ -60,7 +64,7 @@ func (b *batches) join(ctx context.Context, id string, terms Terms) *batch {
 	x := b.open[terms]
 	if x == nil {
 		x = &batch{seen: map[string]struct{}{}, full: make(chan struct{}), done: make(chan struct{})}
-		b.open[terms] = x
+		b.open[terms], b.all[x] = x, struct{}{}
 		go b.run(context.WithoutCancel(ctx), x, terms) // ends with the batch
 	}
 	if _, twice := x.seen[id]; !twice {
@@ -89,6 +93,28 @@ func (b *batches) run(ctx context.Context, x *batch, terms Terms) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, beatTimeout)
 	defer cancel()
-	defer close(x.done)
 	x.found, x.asOf, x.err = b.write(ctx, x.ids, terms)
+	b.mu.Lock()
+	delete(b.all, x)
+	b.mu.Unlock()
+	close(x.done)
+}
+
+// drain has the batches written now that there are, and waits for them until ctx ends.
+func (b *batches) drain(ctx context.Context) error {
+	b.mu.Lock()
+	for terms, x := range b.open {
+		delete(b.open, terms)
+		close(x.full)
+	}
+	under := slices.Collect(maps.Keys(b.all))
+	b.mu.Unlock()
+	for _, x := range under {
+		select {
+		case <-x.done: // who beats is told of its error
+		case <-ctx.Done():
+			return fmt.Errorf("registry: close: heartbeats are being written: %w", ctx.Err())
+		}
+	}
+	return nil
 }

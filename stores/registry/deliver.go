@@ -25,8 +25,8 @@ func (d deliverer) Deliver(ctx context.Context, _ []string, _ bool, asOf uint64)
 	if err != nil {
 		return "", fmt.Errorf("registry: relay: %w", err)
 	}
-	if !r.Executed() {
-		return "", fmt.Errorf("registry: relay: %w", r.Err())
+	if err := r.Err(); err != nil && !r.Executed() {
+		return "", fmt.Errorf("registry: relay: %w", err)
 	}
 	return r.Epoch(), nil
 }

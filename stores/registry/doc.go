@@ -36,17 +36,19 @@
 //
 // Reap marks nobody for a silence that was the backend's own. It counts silence only from the begin of the backend's present
 // life: its data is new or was lost (FLUSHALL, restart without data), its server is another one or runs anew (failover, restart
-// with an old file), its clock went back, or for longer than Config.Grace nobody at all beat, registered or reaped. Where Redis
-// hides its replication id, a failover is noticed by the last of these alone. One slow agent that beats alone and more rarely
-// than Config.Grace, without a regular Reap, keeps beginning lives anew.
+// with an old file), its clock went back, or for longer than Config.Grace nobody at all beat, registered or reaped. In a life in
+// which nobody has beaten yet, such a silence counts as no more than Config.Grace: one outage after another marks nobody, and
+// a Reap that comes rarely marks after some more of them. What was under way when a database stalled is carried out when it
+// goes on, and does not hide the stall. Where Redis hides its replication id, a failover is noticed by the silence alone. One
+// slow agent that beats alone and more rarely than Config.Grace, without a regular Reap, keeps beginning lives anew.
 //
 // # Concurrency
 //
 // Everything is safe for concurrent use. Every write is one atomic step in the backend: a heartbeat never loses a registration
 // that runs beside it, and never brings back who was removed. With SQL heartbeats of a process are written together, one
 // statement for those of a SQLConfig.BeatDelay or for a BeatBatch of them, and one that revives takes effect a statement later
-// than the beat. Agents, and the Capabilities in an Agent, are immutable; everything else is a copy. A Store starts the
-// goroutines of its bus, and of its relay with SQL; Close ends them.
+// than the beat; Close writes those that wait. Agents, and the Capabilities in an Agent, are immutable; everything else is a
+// copy. A Store starts the goroutines of its bus, and of its relay with SQL; Close ends them.
 //
 // # Failure
 //
@@ -56,10 +58,13 @@
 //	Redis lost its data               see above
 //	bus out, backend well             reads from memory until the lease ends (Bound), then from the backend
 //	writer dies before it tells       seen within MaxAge; with SQL within Relay and Bound
-//	a record that cannot be read      not in List; Get and Heartbeat of it are Failed; the others are as ever
+//	a record that cannot be read      not in List; Get, Heartbeat, Claim of it are Failed; the others are as ever. In Redis an
+//	                                  empty text, or a key of another type, is none: 404, and who registers replaces it. What
+//	                                  stands under a key that holds another than the letters of an encoded id is nobody's
 //	message lost                      Bound; Watch marks the next list as Resynced
 //	call of an unknown outcome        Failed; told as if it had happened, unless Redis is known to be out. Whom such a
 //	                                  Heartbeat made available is seen within MaxAge; with SQL within Relay and Bound
+//	a write that was not done         Failed and ErrUnchanged, where the backend knows it; nobody is told, and memory stays
 //
 // Errors are *Error with the original system's code: 400, 404 or 500.
 //
@@ -69,7 +74,7 @@
 // Redis send no message. Without Config.Foreign what they change is seen after at most MaxAge, and what they add
 // not before its first heartbeat through this library. With it nothing is answered from memory: a change is seen at once, at
 // the cost of a round trip for Get and a scan of the keyspace for List, Find, Reap and Flush; with Config.ForeignTTL (at most
-// 1 s) it is seen after at most that. Watch looks for itself every second then.
+// 1 s) it is seen after at most that, and no load is shared for longer. Watch looks for itself every second then.
 // The original's heartbeats are reads followed by writes and may lose what is written between, also by this library.
 //
 // # What it refuses to do

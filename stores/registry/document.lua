@@ -95,3 +95,57 @@ local function with(doc, name, text)
   end
   return string.sub(doc, 1, brace - 1) .. (empty and '' or ',') .. '"' .. name .. '":' .. text .. string.sub(doc, brace)
 end
+
+-- record answers the text of a record; nil where there is none. A key of another type, or an empty text, is none to any reader.
+local function record(key)
+  local doc = redis.pcall('GET', key)
+  if type(doc) == 'table' and not string.find(doc.err, 'WRONGTYPE', 1, true) then return redis.call('GET', key) end -- and fail
+  return type(doc) == 'string' and doc ~= '' and doc or nil
+end
+
+local fraction, exponent = '^%-?%d+%.%d+$', '[eE][+-]?%d+$'
+
+-- number says whether a text is a number of JSON, and answers the digits of an integer.
+local function number(text)
+  local whole = string.match(text, '^%-?(%d+)')
+  if not whole or (whole ~= '0' and string.sub(whole, 1, 1) == '0') then return false end
+  if string.find(text, '^%-?%d+$') then return true, whole end
+  local power = string.find(text, exponent)
+  local rest = power and string.sub(text, 1, power - 1) or text
+  return string.find(rest, fraction) ~= nil or (power and string.find(rest, '^%-?%d+$') ~= nil)
+end
+
+local function integer(text)
+  local ok, digits = number(text)
+  if not ok or not digits then return false end
+  local most = string.sub(text, 1, 1) == '-' and '9223372036854775808' or '9223372036854775807'
+  return #digits < 19 or (#digits == 19 and digits <= most)
+end
+
+local moment = '^%d%d%d%d%-[01]%d%-[0-3]%dT[0-2]?%d:[0-5]%d:[0-5]%d[.,]?%d*[Z+-][%d:]*$'
+
+-- whole says whether document.go reads the document too, as that of the agent: what it refuses is not edited. It does not look
+-- into the values of members that this version does not know, and not whether a month has such a day.
+local function whole(doc, at, id)
+  if word(doc, at, 'id') ~= id then return false end
+  for name, where in pairs(at) do
+    local text = string.sub(doc, where[1], where[2])
+    local c = string.sub(text, 1, 1)
+    if c == '"' and string.find(text, '[%z\1-\31]') then return false end
+    if name == 'name' or name == 'status' then
+      if c ~= '"' and text ~= 'null' then return false end
+    elseif name == 'last_heartbeat' then
+      if text ~= 'null' and not string.find(word(doc, at, name) or '', moment) then return false end
+    elseif name == 'current_load' or name == 'max_load' then
+      if text ~= 'null' and not integer(text) then return false end
+    elseif name == 'capabilities' then
+      if c ~= '[' and text ~= 'null' then return false end
+      for _, capability in ipairs(c == '[' and cjson.decode(text) or {}) do
+        if type(capability) ~= 'string' and capability ~= cjson.null then return false end
+      end
+    elseif not string.find(c, '["{%[]') and text ~= 'null' and text ~= 'true' and text ~= 'false' and not number(text) then
+      return false
+    end
+  end
+  return true
+end

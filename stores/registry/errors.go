@@ -23,6 +23,10 @@ const (
 	Failed Code = 500
 )
 
+// ErrUnchanged says, beside the failure of a write, that it has changed nothing but perhaps a heartbeat: what others have in
+// memory is as good as it was. Without it the outcome is unknown.
+var ErrUnchanged = errors.New("registry: nothing has changed")
+
 // Error is the error of every verb of a Store. errors.As finds it, and its cause behind it.
 type Error struct {
 	// Code is BadInput, Unknown or Failed.
@@ -70,5 +74,11 @@ func coded(op, id string, err error) error {
 	return &Error{Code: Failed, Err: fmt.Errorf("%s: %w", op, err)}
 }
 
+func isFailed(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Code == Failed
+}
+
 // errFaulty is the cause of a failure to read a record that some program stored.
+// Whatever was to be done to it was not.
 var errFaulty = errors.New("the stored record is not the document of an agent")

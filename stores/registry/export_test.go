@@ -12,3 +12,13 @@ return {with(ARGV[1], ARGV[2], ARGV[3]), raw(ARGV[1], at, ARGV[2]) or '', word(A
 
 // Clock is clock.lua's text of a time: ARGV is seconds and microseconds since 1970.
 var Clock = layout.NewScript(clockLua + `return rfc3339(tonumber(ARGV[1]), tonumber(ARGV[2]))`)
+
+// Waiting is how many heartbeats wait for their batch to be written.
+func Waiting(s *SQL) (n int) {
+	s.beats.mu.Lock()
+	defer s.beats.mu.Unlock()
+	for _, x := range s.beats.open {
+		n += len(x.ids)
+	}
+	return n
+}

@@ -8,8 +8,7 @@
 if not redis.call('ZSCORE', KEYS[1], '!') then return 0 end
 local keys = {}
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  local c = string.sub(id, 1, 1)
-  if c ~= '!' and c ~= '?' then keys[#keys + 1] = ARGV[1] .. id end
+  if not string.find(id, '[^A-Za-z0-9._:%%-]') then keys[#keys + 1] = ARGV[1] .. id end -- else a word of the index
 end
 local chunk = 1000
 for from = 1, #keys, chunk do

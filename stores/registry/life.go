@@ -10,13 +10,16 @@ type life struct {
 	beaten  bool      // there was a heartbeat in this life
 }
 
-// touch counts a contact. A silence of everybody for longer than grace begins a new life, unless nobody has beaten in this
-// one: then there is nobody to wait for, and a Reap that comes rarely still marks. A clock that went back does too. Without a
-// grace no silence is one.
+// touch counts a contact. A silence of everybody for longer than grace begins a new life. If nobody has beaten in this one,
+// there may be nobody to wait for: then the silence only counts as no more than grace, and a Reap that comes rarely still
+// marks, after some more of them. A clock that went back begins a new life too. Without a grace no silence is one.
 func (l *life) touch(now time.Time, grace time.Duration, beat bool) {
 	gap := now.Sub(l.contact)
-	if l.since.IsZero() || grace > 0 && (gap < -grace || gap > grace && l.beaten) {
+	switch {
+	case l.since.IsZero() || grace > 0 && (gap < -grace || gap > grace && l.beaten):
 		*l = life{since: now}
+	case grace > 0 && gap > grace:
+		l.since = l.since.Add(gap - grace)
 	}
 	l.contact = now
 	l.beaten = l.beaten || beat

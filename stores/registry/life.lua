@@ -13,7 +13,8 @@ local function replid()
 end
 
 -- touch counts a contact and answers since. A new life begins with a new key; with another replication id, where one is
--- given; and, with a grace, after a silence of everybody for longer than that, unless nobody has beaten in this life.
+-- given; and, with a grace, after a silence of everybody for longer than that. If nobody has beaten in this life, such a
+-- silence counts as no more than grace.
 local function touch(grace, beat, rid)
   local l = redis.call('HMGET', KEYS[2], 'rid', 'since', 'contact', 'beaten')
   local since, contact, beaten = tonumber(l[2] or ''), tonumber(l[3] or ''), l[4] == '1'
@@ -21,6 +22,9 @@ local function touch(grace, beat, rid)
   if not since or not gap or (grace > 0 and (gap < -grace or (gap > grace and beaten))) or (rid and rid ~= l[1]) then
     since, beaten = now_ms, false
     redis.call('HSET', KEYS[2], 'rid', rid or replid(), 'since', string.format('%.0f', since))
+  elseif grace > 0 and gap > grace then
+    since = since + gap - grace
+    redis.call('HSET', KEYS[2], 'since', string.format('%.0f', since))
   end
   redis.call('HSET', KEYS[2], 'contact', string.format('%.0f', now_ms), 'beaten', (beaten or beat) and '1' or '0')
   return since

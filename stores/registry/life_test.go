@@ -1,13 +1,21 @@
 package registry_test
 
 import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/layercache/layercache/l2/redistest"
+	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/driver/postgres"
+	"github.com/layercache/layercache/stores/driver/sqlite"
 	"github.com/layercache/layercache/stores/registry"
 	"github.com/layercache/layercache/stores/sqlsource/pgtest"
 )
@@ -20,25 +28,18 @@ const (
 
 func lives(cfg *registry.Config) { cfg.Grace, cfg.MaxAge = lifeGrace, 20*time.Millisecond }
 
-// reapAll reaps until somebody is marked.
+// reapAll reaps until all of them are marked.
 func reapAll(t testing.TB, s *registry.Store, want ...string) {
 	t.Helper()
-	marked := map[string]bool{}
+	left := slices.Clone(want)
 	eventually(t, "the dead to be marked", func() bool {
-		ids, err := s.Reap(t.Context(), lifeReap)
+		marked, err := s.Reap(t.Context(), lifeReap)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, id := range ids {
-			marked[id] = true
-		}
-		return len(marked) >= len(want)
+		left = slices.DeleteFunc(left, func(id string) bool { return slices.Contains(marked, id) })
+		return len(left) == 0
 	})
-	for _, id := range want {
-		if !marked[id] {
-			t.Errorf("%s is not marked, %v are", id, marked)
-		}
-	}
 }
 
 // reapNone reaps once, at once after something happened, and wants nobody marked.
@@ -180,6 +181,148 @@ func TestARareReaperStillMarksTheDead(t *testing.T) {
 	})
 }
 
+// settle lets the agents beat until a life is old enough for Reap to mark in it.
+func settle(t testing.TB, beats, reaps *registry.Store, names ...string) {
+	t.Helper()
+	until := time.Now().Add(lifeReap + lifeGrace + 50*time.Millisecond)
+	eventually(t, "a life that is old enough", func() bool {
+		for _, id := range names {
+			if err := beats.Heartbeat(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := reaps.Reap(t.Context(), lifeReap); err != nil {
+			t.Fatal(err)
+		}
+		return time.Now().After(until)
+	})
+}
+
+// The second is over before anybody has beaten in the life that began after the first.
+func TestNobodyIsReapedForTwoOutagesInARow(t *testing.T) {
+	everywhere(t, func(t *testing.T, f *fleet) {
+		s := f.open(t, lives)
+		register(t, s, registry.Agent{ID: "a"}, registry.Agent{ID: "b"})
+		settle(t, s, s, "a", "b")
+		for _, outage := range []string{"the first outage", "the second outage"} {
+			silent(t)
+			reapNone(t, s, outage)
+		}
+		if err := s.Heartbeat(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		reapAll(t, s, "b") // who does not come back is dead all the same
+	})
+}
+
+// stall holds back what writes the agents in a database, until the answer is called.
+func (f *fleet) stall(t testing.TB) (resume func()) {
+	t.Helper()
+	begin := []string{"BEGIN", "LOCK TABLE layercache_agents IN EXCLUSIVE MODE"}
+	var db *sql.DB
+	var err error
+	if strings.HasPrefix(f.name, "postgres") {
+		db, err = postgres.Open(t.Context(), f.database)
+	} else {
+		begin = []string{"BEGIN IMMEDIATE"}
+		db, err = sqlite.Open(t.Context(), f.database)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range begin {
+		eventually(t, statement, func() bool { _, err = conn.ExecContext(t.Context(), statement); return err == nil })
+	}
+	return sync.OnceFunc(func() {
+		if _, err := conn.ExecContext(context.Background(), "ROLLBACK"); err != nil {
+			t.Error(err)
+		}
+		_ = conn.Close()
+		_ = db.Close()
+	})
+}
+
+// What is under way when the database stops answering is carried out when it goes on, and must not look like a contact that
+// there was all the time.
+func TestNobodyIsReapedForAStallOfTheDatabaseWhateverWasUnderWay(t *testing.T) {
+	for _, name := range []string{"sqlite", "postgres", "postgres+redis"} {
+		for what, call := range map[string]func(ctx context.Context, beats, reaps *registry.Store) error{
+			"a heartbeat": func(ctx context.Context, beats, _ *registry.Store) error { return beats.Heartbeat(ctx, "x") },
+			"a registration": func(ctx context.Context, beats, _ *registry.Store) error {
+				_, err := beats.RegisterAsync(ctx, registry.Agent{ID: "x"})
+				return err
+			},
+			"a heartbeat of nobody": func(ctx context.Context, beats, _ *registry.Store) error {
+				if err := beats.Heartbeat(ctx, "nobody"); !errors.Is(err, readthrough.ErrNotFound) {
+					return fmt.Errorf("beaten: %w", err)
+				}
+				return nil
+			},
+			"a reap": func(ctx context.Context, _, reaps *registry.Store) error {
+				ids, err := reaps.Reap(ctx, lifeReap)
+				if err == nil && slices.ContainsFunc(ids, func(id string) bool { return id != "dead" }) {
+					err = fmt.Errorf("marked %v", ids)
+				}
+				return err
+			},
+		} {
+			t.Run(name+" "+what, func(t *testing.T) {
+				f := newFleet(t, name)
+				beats, reaps := f.open(t, lives), f.open(t, lives)
+				register(t, beats, registry.Agent{ID: "a"}, registry.Agent{ID: "b"}, registry.Agent{ID: "x"})
+				settle(t, beats, reaps, "a", "b", "x")
+				register(t, beats, registry.Agent{ID: "dead", LastHeartbeat: time.Now().Add(-time.Hour)})
+				resume := f.stall(t)
+				defer resume()
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				done := make(chan error, 1)
+				go func() { done <- call(ctx, beats, reaps) }() // ends with the stall
+				silent(t)
+				resume()
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+				ids, err := reaps.Reap(t.Context(), lifeReap)
+				if err != nil || slices.ContainsFunc(ids, func(id string) bool { return id != "dead" }) {
+					t.Errorf("marked %v, %v", ids, err)
+				}
+			})
+		}
+	}
+}
+
+// A program that registers without a heartbeat of its own leaves the zero of its language there.
+func TestAForeignHeartbeatThatNeverWasIsTakenForOneNow(t *testing.T) {
+	for _, name := range []string{"sqlite", "postgres", "redis"} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, name)
+			s := f.open(t, lives, func(cfg *registry.Config) { cfg.Foreign = true })
+			register(t, s, registry.Agent{ID: "live"})
+			settle(t, s, s, "live")
+			names := []string{"zero"}
+			if name == "redis" {
+				write(t, f.redis.Client(), original{ID: "zero", Status: "available"})
+			} else {
+				f.foreign(t)(fmt.Sprintf("INSERT INTO layercache_agents (agent_id, last_heartbeat_ms) VALUES ('zero', %d), ('zero0', 0)", time.Time{}.UnixMilli()))
+				names = append(names, "zero0")
+			}
+			began := time.Now()
+			reapNone(t, s, "a registration without a heartbeat")
+			for _, id := range names {
+				if age := began.Sub(get(t, s, id).LastHeartbeat); age > time.Minute {
+					t.Errorf("the heartbeat of %s is %s ago", id, age)
+				}
+			}
+			reapAll(t, s, names...) // it is silent from then on
+		})
+	}
+}
+
 func TestNobodyIsReapedForASilenceOfThisProcess(t *testing.T) {
 	now := time.Now()
 	var mu sync.Mutex
@@ -204,7 +347,7 @@ func TestNobodyIsReapedAfterARestoredOrRestartedDatabase(t *testing.T) {
 	}
 	silent(t)
 	// What a restart leaves: another run of the server than the one that wrote the row. Beats of others hide the gap.
-	pgtest.Exec(t, url, "UPDATE layercache_agents_life SET server = 'an earlier run', reaped_ms = extract(epoch FROM clock_timestamp()) * 1000")
+	pgtest.Exec(t, url, "UPDATE layercache_agents_life SET server = 'an earlier run', contact_ms = extract(epoch FROM clock_timestamp()) * 1000")
 	reapNone(t, s, "a restart of the database")
 
 	path := filepath.Join(t.TempDir(), "agents.db")

@@ -171,9 +171,35 @@ func TestFlushallInTheMiddleLosesTheAgentsAndNothingElse(t *testing.T) {
 
 func TestARestoredOrEmptyAnswerOfRedisIsNoNil(t *testing.T) {
 	f := newFleet(t, "redis")
-	s := f.open(t)
-	_, err := s.Get(t.Context(), "nobody")
-	if errors.Is(err, redis.Nil) {
-		t.Error("redis.Nil reaches a caller")
+	for _, foreign := range []bool{false, true} {
+		s := f.open(t, func(cfg *registry.Config) { cfg.Foreign = foreign })
+		_, err := s.Get(t.Context(), "nobody")
+		wantCode(t, "get", err, registry.Unknown)
+		if errors.Is(err, redis.Nil) {
+			t.Error("redis.Nil reaches a caller")
+		}
+	}
+}
+
+// go-redis says that a read timed out, and not of whom the time was.
+func TestACallPastItsDeadlineSaysSo(t *testing.T) {
+	f := newFleet(t, "redis")
+	s := f.open(t, func(cfg *registry.Config) { cfg.Foreign = true }) // every read asks
+	register(t, s, registry.Agent{ID: "a"})
+	f.redis.Stop()
+	defer f.redis.Cont()
+	for what, call := range map[string]func(context.Context) error{
+		"get":       func(ctx context.Context) error { _, err := s.Get(ctx, "a"); return err },
+		"list":      func(ctx context.Context) error { _, err := s.List(ctx); return err },
+		"heartbeat": func(ctx context.Context) error { return s.Heartbeat(ctx, "a") },
+		"reap":      func(ctx context.Context) error { _, err := s.Reap(ctx, time.Hour); return err },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		err := call(ctx)
+		cancel()
+		wantCode(t, what, err, registry.Failed)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }

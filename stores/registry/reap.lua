@@ -12,7 +12,7 @@ local settled = now_ms - since >= tonumber(ARGV[2])
 local marked = {}
 for i = 4, #ARGV, 2 do
   local key = ARGV[1] .. ARGV[i]
-  local doc = redis.call('GET', key)
+  local doc = record(key)
   local at = members(doc)
   if at then
     local beat = raw(doc, at, 'last_heartbeat') or ''

@@ -177,12 +177,10 @@ func (r *Redis) Get(ctx context.Context, id string) (Agent, error) {
 	}
 	doc, err := r.client.Get(ctx, key).Result()
 	switch {
-	case errors.Is(err, redis.Nil):
-		return Agent{}, readthrough.ErrNotFound
-	case redis.HasErrorPrefix(err, "WRONGTYPE"):
-		return Agent{}, errFaulty
+	case errors.Is(err, redis.Nil), redis.HasErrorPrefix(err, "WRONGTYPE"), err == nil && doc == "":
+		return Agent{}, readthrough.ErrNotFound // a list does not have what is no text, either
 	case err != nil:
-		return Agent{}, layout.Unavailable(err)
+		return Agent{}, layout.Failed(ctx, err)
 	}
 	a, err := decode(doc)
 	if err != nil || a.ID != id {
@@ -214,7 +212,7 @@ func (r *Redis) Beat(ctx context.Context, id string, terms Terms) (bool, uint64,
 	if err != nil {
 		return false, 0, err
 	}
-	out, err := beatScript.Run(ctx, r.client, []string{r.index, r.life, key}, millis(terms.TTL), terms.Grace.Milliseconds(), encoded)
+	out, err := beatScript.Run(ctx, r.client, []string{r.index, r.life, key}, millis(terms.TTL), terms.Grace.Milliseconds(), encoded, id)
 	code, err := verdict(out, err)
 	return code == 2, 0, err
 }
@@ -228,13 +226,13 @@ func (r *Redis) Update(ctx context.Context, id string, u Update) (bool, uint64, 
 	var args []any
 	switch u.Kind {
 	case SetStatus:
-		args = []any{"status", string(u.Status)}
+		args = []any{id, "status", string(u.Status)}
 	case SetLoad:
-		args = []any{"load", u.Load}
+		args = []any{id, "load", u.Load}
 	case Take:
-		args = []any{"take"}
+		args = []any{id, "take"}
 	case Give:
-		args = []any{"give"}
+		args = []any{id, "give"}
 	default:
 		return false, 0, refused("agent update of an unknown kind")
 	}

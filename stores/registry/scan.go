@@ -80,7 +80,7 @@ func (r *Redis) list(ctx context.Context, scan bool) (reply, error) {
 		if scan {
 			var err error
 			if found, err = r.scan(ctx); err != nil {
-				return reply{}, layout.Unavailable(err)
+				return reply{}, layout.Failed(ctx, err)
 			}
 		}
 		args := make([]any, 2, 2+len(found))
@@ -124,7 +124,7 @@ func (r *Redis) fetch(ctx context.Context) (answer reply, ok bool, err error) {
 		}
 		return reply{}, false, nil
 	case err != nil:
-		return reply{}, false, layout.Unavailable(err)
+		return reply{}, false, layout.Failed(ctx, err)
 	}
 	answer.now = now.Val()
 	if soonest := first.Val(); len(soonest) > 0 {
@@ -140,7 +140,7 @@ func (r *Redis) fetch(ctx context.Context) (answer reply, ok bool, err error) {
 		switch encoded := flat[i]; {
 		case encoded == "!":
 			answer.whole = true
-		case encoded[0] != '?' && flat[i+1] != "": // "": it is gone, evicted or removed by another program
+		case isEncoded(encoded) && flat[i+1] != "": // "": it is gone, evicted or removed by another program
 			answer.docs = append(answer.docs, record{encoded, flat[i+1]})
 		}
 	}
@@ -168,14 +168,26 @@ func (r *Redis) scan(ctx context.Context) ([]string, error) {
 			return nil, err
 		}
 		for _, key := range keys {
-			if encoded := strings.TrimPrefix(key, r.records); encoded != "" && encoded[0] != '!' && encoded[0] != '?' {
-				found = append(found, encoded) // no id is encoded as one that begins so: those are the index's own words
+			// What is no id of ours is nobody's record, and might be one of the index's own words, or break its answers.
+			if encoded := strings.TrimPrefix(key, r.records); isEncoded(encoded) {
+				found = append(found, encoded)
 			}
 		}
 		if cursor = next; cursor == 0 {
 			return found, nil
 		}
 	}
+}
+
+// isEncoded says whether a text is made of what encoded ids are made of.
+func isEncoded(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte("._:-%", c) < 0 {
+			return false
+		}
+	}
+	return s != ""
 }
 
 func parseReply(out any) (reply, error) {

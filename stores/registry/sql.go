@@ -38,8 +38,8 @@ type SQL struct {
 	agents *sqlsource.Agents
 	beats  batches
 
-	mu      sync.Mutex // guards contact
-	contact time.Time  // when the last write was begun that succeeded; zero: none yet
+	mu   sync.Mutex // guards seen
+	seen int64      // when this process was last in contact, by the database's clock in ms; 0: never yet. See contact.go
 }
 
 var (
@@ -68,7 +68,7 @@ func NewSQL(cfg SQLConfig) (*SQL, error) {
 		return nil, fmt.Errorf("registry: SQLConfig.Tenant: %w", err)
 	}
 	s := &SQL{agents: agents}
-	s.beats = batches{delay: cfg.BeatDelay, most: cfg.BeatBatch, write: s.beat, open: map[Terms]*batch{}}
+	s.beats = batches{delay: cfg.BeatDelay, most: cfg.BeatBatch, write: s.beat, open: map[Terms]*batch{}, all: map[*batch]struct{}{}}
 	return s, nil
 }
 
@@ -96,27 +96,15 @@ func sqlError(err error) error {
 	return layout.Unavailable(err)
 }
 
-// reach notes a contact with the database after a silence of this process, before anything is written: the first to come
-// back after an outage must leave word of it, or the others look dead. While this process was in contact, there was no
-// silence of everybody.
-func (s *SQL) reach(ctx context.Context, grace time.Duration) error {
-	s.mu.Lock()
-	last := s.contact
-	s.mu.Unlock()
-	if !last.IsZero() && (grace == 0 || time.Since(last) <= grace/2) {
-		return nil
-	}
-	_, err := s.agents.Contact(ctx, grace)
-	return err
-}
+// writeError is sqlError of a write, and says what is known of its outcome.
+func writeError(err error) error { return sqlError(outcome(err)) }
 
-// reached counts a write that began at a moment and succeeded.
-func (s *SQL) reached(began time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if began.After(s.contact) {
-		s.contact = began
+func outcome(err error) error {
+	_, unknown := errors.AsType[*sqlsource.UnknownOutcomeError](err)
+	if err == nil || unknown || errors.Is(err, ErrUnchanged) {
+		return err
 	}
+	return fmt.Errorf("%w: %w", ErrUnchanged, err)
 }
 
 // Put implements Backend.
@@ -125,17 +113,17 @@ func (s *SQL) Put(ctx context.Context, a Agent, terms Terms) (Agent, uint64, err
 	if err != nil {
 		return Agent{}, 0, err
 	}
-	if err := s.reach(ctx, terms.Grace); err != nil {
-		return Agent{}, 0, sqlError(err)
-	}
-	began := time.Now()
-	beat, asOf, err := s.agents.Put(ctx, row, !a.LastHeartbeat.IsZero(), terms.TTL)
+	var stored sqlsource.Stored
+	err = s.sign(ctx, terms.Grace, func(last sqlsource.Contact) (int64, error) {
+		var err error
+		stored, err = s.agents.Put(ctx, row, !a.LastHeartbeat.IsZero(), terms.TTL, last)
+		return stored.At, err
+	})
 	if err != nil {
-		return Agent{}, 0, sqlError(err)
+		return Agent{}, 0, writeError(err)
 	}
-	s.reached(began)
-	a.LastHeartbeat = time.UnixMilli(beat).UTC()
-	return a, asOf, nil
+	a.LastHeartbeat = time.UnixMilli(stored.Heartbeat).UTC()
+	return a, stored.AsOf, nil
 }
 
 // Delete implements Backend.
@@ -144,7 +132,7 @@ func (s *SQL) Delete(ctx context.Context, id string) (uint64, error) {
 	if err == nil && !existed {
 		return 0, readthrough.ErrNotFound
 	}
-	return asOf, sqlError(err)
+	return asOf, writeError(err)
 }
 
 // Get implements Backend.
@@ -191,17 +179,18 @@ func (s *SQL) Beat(ctx context.Context, id string, terms Terms) (bool, uint64, e
 	return revived, asOf, sqlError(err)
 }
 
+// drain is what a Store waits for before it is closed. Other Stores over this backend may go on.
+func (s *SQL) drain(ctx context.Context) error { return s.beats.drain(ctx) }
+
 // beat writes a batch.
 func (s *SQL) beat(ctx context.Context, ids []string, terms Terms) (found map[string]bool, asOf uint64, err error) {
-	if err := s.reach(ctx, terms.Grace); err != nil {
-		return nil, 0, err
-	}
-	began := time.Now()
-	found, err = s.agents.Beat(ctx, ids, terms.TTL)
+	err = s.sign(ctx, terms.Grace, func(last sqlsource.Contact) (at int64, err error) {
+		found, at, err = s.agents.Beat(ctx, ids, terms.TTL, last)
+		return at, err
+	})
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, outcome(err)
 	}
-	s.reached(began)
 	var back []string
 	for id, offline := range found {
 		if offline {
@@ -211,7 +200,7 @@ func (s *SQL) beat(ctx context.Context, ids []string, terms Terms) (found map[st
 	if len(back) > 0 {
 		asOf, err = s.agents.Revive(ctx, back)
 	}
-	return found, asOf, err
+	return found, asOf, outcome(err)
 }
 
 // Update implements Backend.
@@ -229,37 +218,36 @@ func (s *SQL) Update(ctx context.Context, id string, u Update) (changed bool, as
 		return false, 0, refused("agent update of an unknown kind")
 	}
 	if err != nil {
-		return false, 0, sqlError(err)
+		return false, 0, writeError(err)
 	}
 	if !changed { // because it is so already, or because there is no such agent
-		_, err = s.Get(ctx, id)
+		if _, err = s.Get(ctx, id); err != nil && !errors.Is(err, readthrough.ErrNotFound) {
+			err = outcome(err)
+		}
 	}
 	return changed, asOf, err
 }
 
 // Reap implements Backend.
 func (s *SQL) Reap(ctx context.Context, silence time.Duration, terms Terms) ([]string, uint64, error) {
-	age, err := s.agents.Contact(ctx, terms.Grace)
+	now, since, err := s.agents.Contact(ctx, terms.Grace)
 	if err != nil {
-		return nil, 0, sqlError(err)
+		return nil, 0, sqlError(fmt.Errorf("%w: %w", ErrUnchanged, err))
 	}
-	if err := s.agents.Reaped(ctx); err != nil {
-		return nil, 0, sqlError(err)
+	heard := now - silence.Milliseconds()
+	if heard < since {
+		heard = 0 // nobody is silent, but for those who never beat
 	}
-	ids := []string{}
-	if age < silence {
-		return ids, 0, nil
-	}
-	marked, asOf, err := s.agents.Reap(ctx, silence)
-	ids = append(ids, marked...)
+	marked, asOf, err := s.agents.Reap(ctx, now, heard)
+	ids := append([]string{}, marked...)
 	slices.Sort(ids)
-	return ids, asOf, sqlError(err)
+	return ids, asOf, writeError(err)
 }
 
 // Flush implements Backend.
 func (s *SQL) Flush(ctx context.Context, _ Terms) (uint64, error) {
 	asOf, err := s.agents.Flush(ctx)
-	return asOf, sqlError(err)
+	return asOf, writeError(err)
 }
 
 func rowOf(a Agent) (sqlsource.Agent, error) {

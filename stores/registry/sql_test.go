@@ -183,6 +183,52 @@ func TestEachHeartbeatOfABatchGetsItsOwnAnswer(t *testing.T) {
 	}
 }
 
+func TestNoHeartbeatIsWrittenAfterItsStoreIsClosed(t *testing.T) {
+	for _, name := range []string{"sqlite", "postgres"} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, name)
+			backend := func() *registry.SQL {
+				if name == "sqlite" {
+					return onSQL(t, registry.SQLConfig{Source: inSQLite(t, strings.TrimPrefix(f.database, "sqlite://")), BeatDelay: 5 * time.Second})
+				}
+				return onSQL(t, registry.SQLConfig{Source: inPostgres(t, f.database), BeatDelay: 5 * time.Second})
+			}
+			begin := func() (*registry.Store, *registry.SQL, chan error) {
+				b := backend()
+				s := open(t, registry.Config{Backend: b})
+				register(t, s, registry.Agent{ID: "a", LastHeartbeat: time.Now().Add(-time.Hour)})
+				done := make(chan error, 1)
+				go func() { done <- s.Heartbeat(context.Background(), "a") }() // ends with its batch
+				eventually(t, "a heartbeat that waits", func() bool { return registry.Waiting(b) == 1 })
+				return s, b, done
+			}
+			s, b, done := begin()
+			if err := s.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if a, err := b.Get(t.Context(), "a"); err != nil || time.Since(a.LastHeartbeat) > time.Minute {
+				t.Errorf("closed before a heartbeat was written: %+v, %v", a, err)
+			}
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+
+			s, _, done = begin()
+			resume := f.stall(t)
+			defer resume()
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			if err := s.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("closed without its last heartbeat: %v", err)
+			}
+			resume()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestHeartbeatsMoveNoVersionAndChangesByForeignProgramsAreSeen(t *testing.T) {
 	for _, name := range []string{"sqlite", "postgres", "postgres+redis"} {
 		t.Run(name, func(t *testing.T) {

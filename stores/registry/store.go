@@ -169,7 +169,7 @@ func (s *Store) Health() invalidation.Health { return s.cache.Health() }
 // Ready returns nil when a serving lease is held and the backend answers.
 func (s *Store) Ready(ctx context.Context) error {
 	if s.closed.Load() {
-		return readthrough.ErrClosed
+		return coded("ready", "", readthrough.ErrClosed)
 	}
 	if err := s.cache.Ready(ctx); err != nil {
 		return coded("ready", "", err)
@@ -181,8 +181,8 @@ func (s *Store) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the store, and every Watch. It gives up the lease and tries to deliver what is pending, until ctx ends. Calls
-// after it are readthrough.ErrClosed. Safe to call twice.
+// Close ends the store, and every Watch. It writes the heartbeats that wait for their batch, gives up the lease and tries to
+// deliver what is pending, until ctx ends. Calls after it are readthrough.ErrClosed. Safe to call twice.
 func (s *Store) Close(ctx context.Context) error {
 	if s.closed.Swap(true) {
 		return nil
@@ -192,8 +192,11 @@ func (s *Store) Close(ctx context.Context) error {
 	w := s.watched
 	s.watching.Unlock()
 	var err error
+	if b, ok := s.backend.(interface{ drain(context.Context) error }); ok {
+		err = b.drain(ctx)
+	}
 	if w != nil {
-		err = w.close(ctx)
+		err = errors.Join(err, w.close(ctx))
 	}
 	if s.relay != nil {
 		err = errors.Join(err, s.relay.Close(ctx))

@@ -67,7 +67,8 @@ const foreignPoll = time.Second
 // A backend that cannot be read is an error beside a zero Event, never an Event without agents; the loop goes on, and what
 // changed meanwhile comes when the backend answers again. ErrClosed is the last.
 //
-// The first Watch of a Store subscribes to its bus a second time, until Close.
+// The first Watch of a Store subscribes to its bus a second time, until Close. While somebody waits for an event, it renews its
+// lease there, four times in a Bound.
 func (s *Store) Watch(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		w, err := s.watchers(ctx)
@@ -106,11 +107,11 @@ func (s *Store) Watch(ctx context.Context) iter.Seq2[Event, error] {
 				}
 				last, lost = now, seen.lost
 			}
-			if !s.rest(ctx, seen.next, pause) {
+			if !s.rest(ctx, w, seen.next, pause) {
 				return
 			}
 			// Many changes at a time are one list, not as many.
-			if spare := watchSpacing - time.Since(began); spare > 0 && !s.rest(ctx, nil, spare) {
+			if spare := watchSpacing - time.Since(began); spare > 0 && !s.rest(ctx, w, nil, spare) {
 				return
 			}
 		}
@@ -130,18 +131,25 @@ func (s *Store) pause(now *snapshot, began time.Time) time.Duration {
 	return max(pause, time.Millisecond)
 }
 
-// rest waits for a message or for the pause to pass. False: ctx has ended.
-func (s *Store) rest(ctx context.Context, next <-chan struct{}, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
+// rest waits for a message or for the pause to pass. False: ctx has ended. It reads the lease as it waits: a partition that
+// nobody reads for B is let go of, and hears nothing any more once Redis has lost its state.
+func (s *Store) rest(ctx context.Context, w *watched, next <-chan struct{}, pause time.Duration) bool {
+	timer, hold := time.NewTimer(pause), time.NewTicker(s.cfg.Bound/2)
 	defer timer.Stop()
-	select {
-	case <-next:
-	case <-timer.C:
-	case <-s.done: // the next read says so
-	case <-ctx.Done():
-		return false
+	defer hold.Stop()
+	for {
+		w.bus.Lease(0).Valid(invalidation.Now())
+		select {
+		case <-hold.C:
+			continue
+		case <-next:
+		case <-timer.C:
+		case <-s.done: // the next read says so
+		case <-ctx.Done():
+			return false
+		}
+		return true
 	}
-	return true
 }
 
 // differences are what changed between two lists by id.
@@ -166,6 +174,7 @@ func differences(before, after []Agent) (changes []Change) {
 
 // watched is a Store's second part in its bus: it wakes those who Watch. Its Target methods hold nothing and call nobody.
 type watched struct {
+	bus   invalidation.Bus
 	close func(context.Context) error
 
 	mu    sync.Mutex // guards state
@@ -223,20 +232,19 @@ func (s *Store) watchers(ctx context.Context) (*watched, error) {
 		return s.watched, nil
 	}
 	w := &watched{state: sight{next: make(chan struct{})}}
-	bus, err := s.join(w)
-	if err != nil {
+	if err := s.join(w); err != nil {
 		return nil, err
 	}
 	s.watched = w
 	// The first contact voids everything: waited for here, it is not taken for a loss.
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	_ = bus.Renew(ctx, 0)
+	_ = w.bus.Renew(ctx, 0)
 	return w, nil
 }
 
 // join makes w a member of the store's namespace. A link takes one member of a namespace, so this one has a link of its own.
-func (s *Store) join(w *watched) (invalidation.Bus, error) {
+func (s *Store) join(w *watched) error {
 	m := invalidation.Membership{Target: w, Log: s.cfg.log(), Poll: s.cfg.Poll, Bound: s.cfg.Bound, Sole: s.cfg.Sole}
 	if s.cfg.Link == nil {
 		m.Namespace = s.cfg.Name
@@ -245,10 +253,10 @@ func (s *Store) join(w *watched) (invalidation.Bus, error) {
 		}
 		bus, err := s.cfg.Local.Join(m)
 		if err != nil {
-			return nil, fmt.Errorf("registry: %w", err)
+			return fmt.Errorf("registry: %w", err)
 		}
-		w.close = bus.Close
-		return bus, nil
+		w.bus, w.close = bus, bus.Close
+		return nil
 	}
 	client := s.cfg.Link.Client()
 	var err error
@@ -257,16 +265,17 @@ func (s *Store) join(w *watched) (invalidation.Bus, error) {
 		Lease: s.cfg.Bound, LoadTimeout: s.cfg.LoadTimeout, Telemetry: s.cfg.Telemetry,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("registry: %w", err)
+		return fmt.Errorf("registry: %w", err)
 	}
 	link, err := invalidation.NewLink(invalidation.LinkConfig{Client: client, Telemetry: s.cfg.Telemetry})
 	if err != nil {
-		return nil, fmt.Errorf("registry: %w", err)
+		return fmt.Errorf("registry: %w", err)
 	}
 	bus, err := link.Join(m)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("registry: %w", err), link.Close(context.Background()))
+		return errors.Join(fmt.Errorf("registry: %w", err), link.Close(context.Background()))
 	}
+	w.bus = bus
 	w.close = func(ctx context.Context) error { return errors.Join(bus.Close(ctx), link.Close(ctx)) }
-	return bus, nil
+	return nil
 }

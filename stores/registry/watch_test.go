@@ -156,21 +156,76 @@ func TestWatchHasNoGapBetweenTheSnapshotAndTheChanges(t *testing.T) {
 }
 
 func TestWatchMarksTheSnapshotAfterALoss(t *testing.T) {
+	for name, idle := range map[string]time.Duration{"at once": 0, "idle for longer than B": 4 * bound} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, "redis")
+			a, b := f.open(t), f.open(t)
+			register(t, a, registry.Agent{ID: "before"})
+			w := watch(t, b)
+			pass(t, idle) // the caller is busy with the event: nobody waits
+			f.redis.Do("FLUSHALL")
+			register(t, a, registry.Agent{ID: "after"})
+			deadline := time.Now().Add(patience)
+			for {
+				ev := w.event(t)
+				if ev.Kind == registry.Resynced && slices.Equal(ids(ev.Agents), []string{"after"}) {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatal("no snapshot is marked after Redis lost everything")
+				}
+			}
+		})
+	}
+}
+
+// pass lets time go by.
+func pass(t testing.TB, d time.Duration) {
+	t.Helper()
+	until := time.Now().Add(d)
+	eventually(t, "time to pass", func() bool { return !time.Now().Before(until) })
+}
+
+// Its own look at the backend comes after an hour, so that all it sees it was told.
+func TestAWatchThatWaitsForLongerThanBIsToldOfChangesAndOfALoss(t *testing.T) {
 	f := newFleet(t, "redis")
-	a, b := f.open(t), f.open(t)
-	register(t, a, registry.Agent{ID: "before"})
-	w := watch(t, b)
+	a, b := f.open(t), f.open(t, func(cfg *registry.Config) { cfg.MaxAge = time.Hour })
+	register(t, a, registry.Agent{ID: "a"})
+	ctx, cancel := context.WithCancel(t.Context())
+	events, ended := make(chan registry.Event, 16), make(chan struct{})
+	go func() { // ends with ctx
+		defer close(ended)
+		for ev, err := range b.Watch(ctx) {
+			if err == nil {
+				events <- ev
+			}
+		}
+	}()
+	defer func() { cancel(); <-ended }()
+	next := func(what string) registry.Event {
+		t.Helper()
+		select {
+		case ev := <-events:
+			return ev
+		case <-time.After(patience):
+			t.Fatalf("not told of %s within %s", what, patience)
+			return registry.Event{}
+		}
+	}
+	next("who is there")
+	pass(t, 4*bound)
+	register(t, a, registry.Agent{ID: "b"})
+	if ev := next("a change"); ev.Kind != registry.Changed || !slices.Equal(ids(ev.Agents), []string{"a", "b"}) {
+		t.Errorf("%v with %q after a change", ev.Kind, ids(ev.Agents))
+	}
+	pass(t, 4*bound)
 	f.redis.Do("FLUSHALL")
-	register(t, a, registry.Agent{ID: "after"})
-	deadline := time.Now().Add(patience)
-	for {
-		ev := w.event(t)
-		if ev.Kind == registry.Resynced && slices.Equal(ids(ev.Agents), []string{"after"}) {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("no snapshot is marked after Redis lost everything")
-		}
+	if ev := next("a loss"); ev.Kind != registry.Resynced || ev.Agents.Len() != 0 {
+		t.Errorf("%v with %q after a loss", ev.Kind, ids(ev.Agents))
+	}
+	register(t, a, registry.Agent{ID: "c"})
+	if ev := next("a change after a loss"); !slices.Equal(ids(ev.Agents), []string{"c"}) {
+		t.Errorf("%v with %q after a loss and a change", ev.Kind, ids(ev.Agents))
 	}
 }
 

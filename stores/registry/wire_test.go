@@ -1,12 +1,16 @@
 package registry_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,8 +172,54 @@ func TestWhatAForeignProgramWritesIsSeenWithinForeignTTL(t *testing.T) {
 	wantList(t, s)
 	write(t, c, original{ID: "theirs", Status: "available", LastHeartbeat: time.Now()})
 	eventually(t, "a foreign agent", func() bool { all, err := s.List(t.Context()); return err == nil && all.Len() == 1 })
-	if _, err := registry.New(registry.Config{Backend: &registry.Memory{}, Foreign: true, ForeignTTL: 2 * time.Second}); err == nil {
-		t.Error("a ForeignTTL above 1 s is not refused")
+	for _, ttl := range []time.Duration{-1, time.Millisecond, 2 * time.Second} {
+		if _, err := registry.New(registry.Config{Backend: &registry.Memory{}, Foreign: true, ForeignTTL: ttl}); err == nil {
+			t.Errorf("a ForeignTTL of %s is not refused", ttl)
+		}
+	}
+}
+
+// slow is a backend whose lists can be held back after they were read.
+type slow struct {
+	registry.Backend
+	lists atomic.Int64
+	hold  atomic.Pointer[chan struct{}]
+}
+
+func (s *slow) List(ctx context.Context, terms registry.Terms) (registry.Listing, error) {
+	l, err := s.Backend.List(ctx, terms)
+	s.lists.Add(1)
+	if hold := s.hold.Load(); hold != nil {
+		<-*hold
+	}
+	return l, err
+}
+
+// A slow read of the backend is not shared with callers that come long after it began.
+func TestALoadIsNotJoinedForLongerThanForeignTTL(t *testing.T) {
+	f := newFleet(t, "redis")
+	c := f.redis.Client()
+	b := &slow{Backend: onRedis(t, registry.RedisConfig{Client: c})}
+	s := open(t, registry.Config{Backend: b, Link: link(t, c), Foreign: true, ForeignTTL: 20 * time.Millisecond, Bound: 10 * time.Second})
+	eventually(t, "a lease", func() bool { return s.Ready(t.Context()) == nil })
+	write(t, c, original{ID: "a", Status: "available", LastHeartbeat: time.Now()})
+	hold := make(chan struct{})
+	b.hold.Store(&hold)
+	before, old := b.lists.Load(), make(chan error, 1)
+	go func() { _, err := s.List(t.Context(), readthrough.SkipL1()); old <- err }() // ends with its read
+	eventually(t, "a read", func() bool { return b.lists.Load() > before })
+	write(t, c, original{ID: "b", Status: "available", LastHeartbeat: time.Now()})
+	b.hold.Store(nil)
+	pass(t, 20*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	all, err := s.List(ctx, readthrough.SkipL1())
+	if got := ids(all); err != nil || !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("%q, %v", got, err)
+	}
+	close(hold)
+	if err := <-old; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -198,6 +248,59 @@ func TestAgentsAreFoundWithoutTheIndexOnce(t *testing.T) {
 	}
 }
 
+// Whoever may write a key of the original's could else blind every process.
+func TestAKeyThatIsNoAgentsBreaksNothing(t *testing.T) {
+	odd := []string{"a\nb", "a\n", "a b", "!", "?x", "*", "é", "a/b", ""}
+	over := map[string]func(testing.TB) (redis.UniversalClient, string){
+		"redis":     func(t testing.TB) (redis.UniversalClient, string) { return redistest.Start(t).Client(), "agentic:" },
+		"miniredis": func(t testing.TB) (redis.UniversalClient, string) { _, c := redistest.Mini(t); return c, "agentic:" },
+		"cluster": func(t testing.TB) (redis.UniversalClient, string) {
+			return redistest.StartCluster(t).Client(), "{agentic}:"
+		},
+	}
+	for name, start := range over {
+		for _, foreign := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, foreign %t", name, foreign), func(t *testing.T) {
+				c, prefix := start(t)
+				s := open(t, registry.Config{Backend: onRedis(t, registry.RedisConfig{Client: c, Tagged: prefix[0] == '{'}), Foreign: foreign})
+				for _, id := range odd {
+					c.Set(t.Context(), prefix+"agent:"+id, `{"id":"x","status":"available"}`, time.Minute)
+				}
+				usable := func() {
+					t.Helper()
+					register(t, s, registry.Agent{ID: "good"})
+					for range 3 {
+						if all, err := s.List(t.Context(), readthrough.SkipL1()); err != nil || !slices.Equal(ids(all), []string{"good"}) {
+							t.Fatalf("%v, %v", ids(all), err)
+						}
+					}
+					if found, err := s.Find(t.Context(), registry.Query{}); err != nil || found.Len() != 1 {
+						t.Errorf("%v, %v", ids(found), err)
+					}
+					if marked, err := s.Reap(t.Context(), time.Hour); err != nil || len(marked) > 0 {
+						t.Errorf("%v, %v", marked, err)
+					}
+				}
+				usable()
+				for _, id := range odd[:3] { // an index that was made whole with them
+					c.ZAdd(t.Context(), prefix+"lc-index", redis.Z{Score: float64(time.Now().Add(time.Minute).UnixMilli()), Member: id})
+				}
+				c.ZAdd(t.Context(), prefix+"lc-index", redis.Z{Score: 1, Member: "ended"}) // which the script takes out
+				usable()
+				if err := s.Flush(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				wantList(t, s)
+				for _, id := range odd {
+					if c.Exists(t.Context(), prefix+"agent:"+id).Val() != 1 {
+						t.Errorf("Flush has removed %q, which is nobody's", id)
+					}
+				}
+			})
+		}
+	}
+}
+
 func TestAFaultyRecordFailsAlone(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, c redis.UniversalClient, _ bool) {
 		s := open(t, registry.Config{Backend: onRedis(t, registry.RedisConfig{Client: c})})
@@ -220,7 +323,67 @@ func TestAFaultyRecordFailsAlone(t *testing.T) {
 			wantCode(t, id, err, registry.Failed)
 		}
 		wantCode(t, "heartbeat of a cut document", s.Heartbeat(t.Context(), "cut"), registry.Failed)
-		wantCode(t, "heartbeat of a list", s.Heartbeat(t.Context(), "list"), registry.Failed)
+		wantCode(t, "heartbeat of a list", s.Heartbeat(t.Context(), "list"), registry.Unknown) // who is told so registers anew
+	})
+}
+
+// What one of them takes and another refuses would be an agent that nobody can find, or that cannot stay.
+func TestListGetHeartbeatAndClaimAgreeOnWhatARecordIs(t *testing.T) {
+	docs := map[string]string{
+		"hex": `{"id":"hex","current_load":0x10}`, "nan": `{"id":"nan","current_load":NaN}`, "infinite": `{"id":"infinite","x":Infinity}`,
+		"float": `{"id":"float","current_load":1.0}`, "power": `{"id":"power","max_load":1e2}`, "plus": `{"id":"plus","x":+1}`,
+		"zeros": `{"id":"zeros","x":01}`, "zeros2": `{"id":"zeros2","current_load":01}`, "point": `{"id":"point","x":1.}`, "fine": `{"id":"fine","x":-0.5E+7,"y":10,"z":2e3}`,
+		"big": `{"id":"big","current_load":9223372036854775807}`, "huge": `{"id":"huge","current_load":9223372036854775808}`,
+		"least": `{"id":"least","current_load":-9223372036854775808}`, "neg0": `{"id":"neg0","current_load":-0,"max_load":null}`,
+		"escaped": `{"id":"esc\u0061ped","sta\u0074us":"offline"}`, "empty": ``, "space": "{\"id\":\"space\"}\n", "null": `null`, "array": `[]`,
+		"zone": `{"id":"zone","last_heartbeat":"2020-01-02T03:04:05.5+01:00"}`, "comma": `{"id":"comma","last_heartbeat":"2020-01-02T03:04:05,5Z"}`,
+		"day": `{"id":"day","last_heartbeat":"2020-01-02"}`, "month": `{"id":"month","last_heartbeat":"2020-21-02T03:04:05Z"}`,
+		"number": `{"id":"number","last_heartbeat":5}`, "nobeat": `{"id":"nobeat","last_heartbeat":null}`,
+		"caps": `{"id":"caps","capabilities":["a",null,"b"]}`, "none": `{"id":"none","capabilities":[]}`, "caps1": `{"id":"caps1","capabilities":["a",1]}`,
+		"caps2": `{"id":"caps2","capabilities":{}}`, "caps3": `{"id":"caps3","capabilities":null}`, "twice": `{"id":"twice","status":"offline","status":"busy"}`,
+		"bytes": "{\"id\":\"bytes\",\"name\":\"\xff\"}", "ID": `{"ID":"ID"}`, "status5": `{"id":"status5","status":5}`, "name0": `{"id":"name0","name":[]}`,
+		"other": `{"id":"another"}`, "id5": `{"id":5}`, "control": "{\"id\":\"control\",\"name\":\"a\tb\"}", "trailing": `{"id":"trailing",}`,
+		"word": `{"id":"word","x":nul}`, "team:1": `{"id":"team:1"}`,
+	}
+	redistest.Each(t, func(t *testing.T, c redis.UniversalClient, _ bool) {
+		b := onRedis(t, registry.RedisConfig{Client: c})
+		s, direct := open(t, registry.Config{Backend: b}), open(t, registry.Config{Backend: b, Foreign: true})
+		for id, doc := range docs {
+			key := "agentic:agent:" + url.PathEscape(id)
+			refresh := func() {
+				if err := c.Set(t.Context(), key, doc, time.Minute).Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			refresh()
+			c.Del(t.Context(), "agentic:lc-index")
+			all, err := s.List(t.Context(), readthrough.SkipL1())
+			if err != nil {
+				t.Fatal(err)
+			}
+			listed := slices.Contains(ids(all), id)
+			_, warm := s.Get(t.Context(), id)
+			_, cold := direct.Get(t.Context(), id)
+			beat := s.Heartbeat(t.Context(), id)
+			refresh()
+			_, claim := s.Claim(t.Context(), id)
+			if errors.Is(claim, readthrough.ErrUnavailable) && (id == "big" || id == "least") {
+				claim = nil // its load is none to add to
+			}
+			refresh()
+			_, status := s.SetStatusAsync(t.Context(), id, registry.Busy)
+			for what, err := range map[string]error{"get": warm, "get from Redis": cold, "heartbeat": beat, "claim": claim, "set status": status} {
+				switch {
+				case listed && err != nil:
+					t.Errorf("%s is listed, and its %s is %v", doc, what, err)
+				case !listed && doc == "":
+					wantCode(t, what+" of an empty record", err, registry.Unknown)
+				case !listed:
+					wantCode(t, what+" of "+doc, err, registry.Failed)
+				}
+			}
+			c.Del(t.Context(), key)
+		}
 	})
 }
 

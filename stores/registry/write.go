@@ -129,10 +129,11 @@ func (s *Store) Flush(ctx context.Context) error {
 func (s *Store) wrote(ctx context.Context, op, id string, changed bool, asOf uint64, err error) (*readthrough.Receipt, error) {
 	if err != nil {
 		err = coded(op, id, err)
-		if e, ok := errors.AsType[*Error](err); ok && e.Code == Failed && s.cache.Health().State != invalidation.Down {
+		unknown := isFailed(err) && !errors.Is(err, ErrUnchanged) && !errors.Is(err, errFaulty)
+		if unknown && s.cache.Health().State != invalidation.Down {
 			// It may have happened. While Redis is out it will hardly have, and to void the list would take from ServeStale what
 			// it is there for.
-			_, _ = s.cache.InvalidateAsync(context.WithoutCancel(ctx), everybody)
+			_, _ = s.cache.InvalidateAsync(ctx, everybody)
 		}
 		return nil, err
 	}

@@ -35,7 +35,7 @@ var _ invalidation.Log = (*Agents)(nil)
 
 // agentStatements are the SQL of one tenant's agents, rendered once. $1 is the tenant in each of them.
 type agentStatements struct {
-	get, list, put, remove, beat, revive, status, load, take, give, silent, reap, expired, sweep, flush, life, born, reaped string
+	get, list, put, remove, beat, clock, revive, status, load, take, give, flush, contact, chores, stamp, sweep, reap string
 }
 
 // Agents opens the agents of a tenant. It does no I/O. writer is the name of this process, which delivers its changes
@@ -46,11 +46,7 @@ func (s *Source) Agents(tenant, writer string) (*Agents, error) {
 		return nil, err
 	}
 	a := &Agents{log: log, writer: writer}
-	server := "''"
-	if s.dialect == Postgres {
-		server = "pg_postmaster_start_time()::text"
-	}
-	words := strings.NewReplacer("{columns}", agentColumns, "{server}", server)
+	words := s.agentWords()
 	render := func(query string) string { return log.render(words.Replace(query)) }
 	// update is a write to one agent that is not gone: $2 is its id, $3 an argument, $4 the writer.
 	update := func(set, where string) string {
@@ -65,8 +61,8 @@ func (s *Source) Agents(tenant, writer string) (*Agents, error) {
 SELECT layercache_version({tbl}), n FROM (SELECT count(*) AS n FROM done) counted`)
 	}
 	a.sql = agentStatements{
-		get: render(getAgentSQL), list: render(listAgentsSQL), silent: render(silentSQL), expired: render(expiredSQL),
-		life: render(lifeSQL), born: render(bornSQL), reaped: render(reapedSQL),
+		get: render(getAgentSQL), list: render(listAgentsSQL), clock: render(clockSQL),
+		contact: render(contactSQL), chores: render(choresSQL), stamp: render(stampSQL),
 		status: update("status = "+third(s, "text"), "status <> "+third(s, "text")),
 		load:   update("current_load = "+third(s, "bigint"), "current_load <> "+third(s, "bigint")),
 		take: update("current_load = current_load + 1",
@@ -83,6 +79,22 @@ SELECT layercache_version({tbl}), n FROM (SELECT count(*) AS n FROM done) counte
 		a.sql.revive, a.sql.reap, a.sql.sweep = render(revivePostgres), render(reapPostgres), render(sweepPostgres)
 	}
 	return a, nil
+}
+
+// agentWords are what the dialects say differently of agents.
+func (s *Source) agentWords() *strings.Replacer {
+	inTouch := func(now, at, grace string) string { // Contact.reaches
+		return "(" + grace + " = 0 OR " + now + " - " + at + " BETWEEN -" + grace + " AND " + grace + ")"
+	}
+	const gap = "(excluded.contact_ms - {later}(l.contact_ms, (SELECT beat FROM c)))"
+	if s.dialect == SQLite {
+		return strings.NewReplacer("{columns}", agentColumns, "{server}", "''", "{once}", "", "{grace}", "$2",
+			"{gap}", strings.Replace(gap, "{later}", "max", 1),
+			"{beat in touch}", inTouch("{now}", "$4", "$5"), "{put in touch}", inTouch("{now}", "$11", "$12"))
+	}
+	return strings.NewReplacer("{columns}", agentColumns, "{server}", "pg_postmaster_start_time()::text", "{once}", "MATERIALIZED",
+		"{grace}", "$2::bigint", "{gap}", strings.Replace(gap, "{later}", "greatest", 1),
+		"{beat in touch}", inTouch("c.ms", "$4::bigint", "$5::bigint"), "{put in touch}", inTouch("c.ms", "$11::bigint", "$12::bigint"))
 }
 
 // third is an update's parameter with the type that PostgreSQL cannot tell.

@@ -9,16 +9,24 @@ import (
 )
 
 const (
-	// In the order of their ids, so that two of these cannot deadlock.
-	beatPostgres = `UPDATE layercache_agents a SET last_heartbeat_ms = {now}, expires_ms = {now} + $3::bigint
-FROM (SELECT tenant, agent_id FROM layercache_agents WHERE tenant = $1 AND agent_id IN {ids:$2} AND expires_ms > {now}
-	ORDER BY agent_id FOR NO KEY UPDATE) b
-WHERE a.tenant = b.tenant AND a.agent_id = b.agent_id
-RETURNING a.agent_id, a.status = 'offline'`
+	// One reading of the clock: what is checked is what is written, however long the statement waits in between. The rows are
+	// taken in the order of their ids, so that two of these cannot deadlock.
+	beatPostgres = `WITH c AS MATERIALIZED (SELECT {now} AS ms), beaten AS (
+	UPDATE layercache_agents a SET last_heartbeat_ms = b.ms, expires_ms = b.ms + $3::bigint
+	FROM (SELECT a.tenant, a.agent_id, c.ms FROM layercache_agents a CROSS JOIN c
+		WHERE a.tenant = $1 AND a.agent_id IN {ids:$2} AND a.expires_ms > c.ms AND {beat in touch}
+		ORDER BY a.agent_id FOR NO KEY UPDATE OF a) b
+	WHERE a.tenant = b.tenant AND a.agent_id = b.agent_id
+	RETURNING a.agent_id, a.status = 'offline' AS offline
+)
+SELECT c.ms, b.agent_id, b.offline FROM c LEFT JOIN beaten b ON true`
 
+	// All of a statement has one reading of the clock in SQLite, made when it holds the lock.
 	beatSQLite = `UPDATE layercache_agents SET last_heartbeat_ms = {now}, expires_ms = {now} + $3
-WHERE tenant = $1 AND agent_id IN {ids:$2} AND expires_ms > {now}
-RETURNING agent_id, status = 'offline'`
+WHERE tenant = $1 AND agent_id IN {ids:$2} AND expires_ms > {now} AND {beat in touch}
+RETURNING {now}, agent_id, status = 'offline'`
+
+	clockSQL = `SELECT {now}`
 
 	reviveSQLite = `UPDATE layercache_agents SET status = 'available'
 WHERE tenant = $1 AND agent_id IN {ids:$2} AND status = 'offline' AND expires_ms > {now}`
@@ -30,21 +38,26 @@ WHERE tenant = $1 AND agent_id IN {ids:$2} AND status = 'offline' AND expires_ms
 )
 SELECT layercache_version({tbl}), n FROM (SELECT count(*) AS n FROM done) counted`
 
-	silentSQL = `SELECT EXISTS (SELECT 1 FROM layercache_agents
-	WHERE tenant = $1 AND status <> 'offline' AND last_heartbeat_ms < {now} - $2 AND expires_ms > {now})`
+	// What there is to do; a statement that changes nothing would still take a version. $2 is until when who was not heard of
+	// since is silent.
+	choresSQL = `SELECT
+	EXISTS (SELECT 1 FROM layercache_agents WHERE tenant = $1 AND last_heartbeat_ms <= 0 AND expires_ms > {now}),
+	EXISTS (SELECT 1 FROM layercache_agents WHERE tenant = $1 AND expires_ms <= {now} - 60000),
+	EXISTS (SELECT 1 FROM layercache_agents
+		WHERE tenant = $1 AND status <> 'offline' AND last_heartbeat_ms < $2 AND last_heartbeat_ms > 0 AND expires_ms > {now})`
+
+	stampSQL = `UPDATE layercache_agents SET last_heartbeat_ms = $2 WHERE tenant = $1 AND last_heartbeat_ms <= 0 AND expires_ms > {now}`
 
 	reapSQLite = `UPDATE layercache_agents SET status = 'offline'
-WHERE tenant = $1 AND status <> 'offline' AND last_heartbeat_ms < {now} - $2 AND expires_ms > {now}
+WHERE tenant = $1 AND status <> 'offline' AND last_heartbeat_ms < $2 AND last_heartbeat_ms > 0 AND expires_ms > {now}
 RETURNING agent_id`
 
 	reapPostgres = `WITH done AS (
 	UPDATE layercache_agents a SET status = 'offline' FROM (SELECT set_config('layercache.writer', $3::text, true) AS writer) w
-	WHERE a.tenant = $1 AND a.status <> 'offline' AND a.last_heartbeat_ms < {now} - $2::bigint AND a.expires_ms > {now}
-		AND w.writer IS NOT NULL RETURNING a.agent_id
+	WHERE a.tenant = $1 AND a.status <> 'offline' AND a.last_heartbeat_ms < $2::bigint AND a.last_heartbeat_ms > 0
+		AND a.expires_ms > {now} AND w.writer IS NOT NULL RETURNING a.agent_id
 )
 SELECT layercache_version({tbl}), ids FROM (SELECT coalesce(json_agg(agent_id), '[]')::text AS ids FROM done) counted`
-
-	expiredSQL = `SELECT EXISTS (SELECT 1 FROM layercache_agents WHERE tenant = $1 AND expires_ms <= {now} - 60000)`
 
 	sweepSQLite = `DELETE FROM layercache_agents WHERE tenant = $1 AND expires_ms <= {now} - 60000`
 
@@ -54,44 +67,81 @@ SELECT layercache_version({tbl}), ids FROM (SELECT coalesce(json_agg(agent_id), 
 )
 SELECT layercache_version({tbl}), n FROM (SELECT count(*) AS n FROM removed) counted`
 
-	lifeSQL = `SELECT {now}, {server}, l.since_ms, l.reaped_ms, l.server,
-	(SELECT max(a.last_heartbeat_ms) FROM layercache_agents a WHERE a.tenant = $1)
-FROM (SELECT 1 AS one) o LEFT JOIN layercache_agents_life l ON l.tenant = $1`
-
-	bornSQL = `INSERT INTO layercache_agents_life (tenant, since_ms, reaped_ms, server) VALUES ($1, {now}, {now}, {server})
-ON CONFLICT (tenant) DO UPDATE SET since_ms = excluded.since_ms, reaped_ms = excluded.reaped_ms, server = excluded.server`
-
-	reapedSQL = `UPDATE layercache_agents_life SET reaped_ms = {now} WHERE tenant = $1`
+	// The rule of registry's life.go. A heartbeat is a contact, and is noted in its agent's row alone.
+	contactSQL = `WITH c AS {once} (SELECT {now} AS ms, {server} AS server,
+	coalesce((SELECT max(last_heartbeat_ms) FROM layercache_agents WHERE tenant = $1), 0) AS beat)
+INSERT INTO layercache_agents_life AS l (tenant, since_ms, contact_ms, server) SELECT $1, c.ms, c.ms, c.server FROM c WHERE true
+ON CONFLICT (tenant) DO UPDATE SET
+	since_ms = CASE
+		WHEN l.server <> excluded.server OR {grace} > 0 AND ({gap} < -{grace} OR {gap} > {grace} AND (SELECT beat FROM c) > l.since_ms) THEN excluded.since_ms
+		WHEN {grace} > 0 AND {gap} > {grace} THEN l.since_ms + {gap} - {grace}
+		ELSE l.since_ms END,
+	contact_ms = excluded.contact_ms, server = excluded.server
+RETURNING contact_ms, since_ms`
 )
 
+// ErrSilence says that a sign of life was not written, because nobody was in contact with the database for longer than
+// the grace, or its clock went back: that is noted first, by Contact, else nobody could tell it afterwards.
+var ErrSilence = errors.New("sqlsource: nobody was in contact with the agents for longer than the grace")
+
+// Contact is a moment at which the database is known to have been in contact with somebody.
+type Contact struct {
+	// At is when, by the database's clock.
+	At int64
+	// Grace is for how long after it a sign of life may be written without another Contact. 0: for ever.
+	Grace time.Duration
+}
+
 // Beat is a heartbeat of many agents in one statement, which moves no version. An id that is missing from the answer has no
-// agent; the value of the others says whether they are offline, and are to be revived.
-func (a *Agents) Beat(ctx context.Context, ids []string, ttl time.Duration) (offline map[string]bool, err error) {
+// agent; the value of the others says whether they are offline, and are to be revived. at is when they were beaten, 0 if none
+// was. Its errors are those of Table.Put, and ErrSilence.
+func (a *Agents) Beat(ctx context.Context, ids []string, ttl time.Duration, last Contact) (offline map[string]bool, at int64, err error) {
 	list, err := idList(ids)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	err = a.log.source.writeSlot(ctx, func() error {
+	var now int64
+	err = a.send(ctx, "beat", func(conn *sql.Conn) error {
 		offline = make(map[string]bool, len(ids))
-		rows, err := a.log.source.db.QueryContext(ctx, a.sql.beat, a.log.tenant, list, ttl.Milliseconds())
+		rows, err := conn.QueryContext(ctx, a.sql.beat, a.log.tenant, list, ttl.Milliseconds(), last.At, last.Grace.Milliseconds())
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
 		for rows.Next() {
-			var id string
-			var off bool
-			if err := rows.Scan(&id, &off); err != nil {
+			var id sql.NullString
+			var off sql.NullBool
+			if err := rows.Scan(&now, &id, &off); err != nil {
 				return err
 			}
-			offline[id] = off
+			if id.Valid {
+				offline[id.String] = off.Bool
+			}
 		}
 		return rows.Err()
 	})
 	if err != nil {
-		return nil, named("beat", err)
+		return nil, 0, err
 	}
-	return offline, nil
+	if len(offline) > 0 {
+		return offline, now, nil
+	}
+	if a.log.source.dialect == SQLite && last.Grace > 0 { // whose answer does not say why it is empty
+		err := a.log.source.retry(ctx, func() error { return a.log.source.db.QueryRowContext(ctx, a.sql.clock).Scan(&now) })
+		if err != nil {
+			return nil, 0, named("beat", err)
+		}
+	}
+	if !last.reaches(now) {
+		return nil, 0, ErrSilence
+	}
+	return offline, 0, nil
+}
+
+// reaches says whether a sign of life may be written at a moment. {beat in touch} is the same in SQL.
+func (c Contact) reaches(now int64) bool {
+	grace := c.Grace.Milliseconds()
+	return grace == 0 || now-c.At >= -grace && now-c.At <= grace
 }
 
 // Revive makes those of the agents available that are offline. Its errors are those of Table.Put.
@@ -104,46 +154,37 @@ func (a *Agents) Revive(ctx context.Context, ids []string) (asOf uint64, err err
 	return asOf, err
 }
 
-// Contact notes that the database is reached after a silence, before anything is written to it. A silence of everybody for
-// longer than grace begins a new life, unless nobody has beaten in this one; so does another run of the server, and a clock
-// that went back; 0 says that no silence is one. It answers how long this life has lasted.
-func (a *Agents) Contact(ctx context.Context, grace time.Duration) (age time.Duration, err error) {
-	var now int64
-	var since, reaped, beat sql.NullInt64
-	var server string
-	var of sql.NullString
-	err = a.log.source.retry(ctx, func() error {
-		return a.log.source.db.QueryRowContext(ctx, a.sql.life, a.log.tenant).Scan(&now, &server, &since, &reaped, &of, &beat)
+// Contact notes that the database is reached: before the first sign of life, after a silence, and before Reap. A silence of
+// everybody for longer than grace begins a new life, or, if nobody has beaten in this one, does not count as a part of it; another
+// run of the server, or a clock that went back, begins one too. It answers the time, and since when this life lasts.
+// Its errors are those of Table.Put.
+func (a *Agents) Contact(ctx context.Context, grace time.Duration) (now, since int64, err error) {
+	err = a.send(ctx, "contact", func(conn *sql.Conn) error {
+		return conn.QueryRowContext(ctx, a.sql.contact, a.log.tenant, grace.Milliseconds()).Scan(&now, &since)
 	})
-	if err != nil {
-		return 0, named("contact", err)
-	}
-	gap := now - max(reaped.Int64, beat.Int64)
-	limit := grace.Milliseconds()
-	silent := limit != 0 && (gap < -limit || gap > limit && beat.Int64 > since.Int64)
-	if since.Valid && of.String == server && !silent {
-		return time.Duration(now-since.Int64) * time.Millisecond, nil
-	}
-	if _, err := a.log.source.exec(ctx, a.sql.born, a.log.tenant); err != nil {
-		return 0, named("contact", err)
-	}
-	return 0, nil
+	return now, since, err
 }
 
-// Reap marks the agents offline that were silent for longer than silence, and answers their ids. It also removes the rows
-// of agents that are long gone. Its errors are those of Table.Put.
-func (a *Agents) Reap(ctx context.Context, silence time.Duration) (ids []string, asOf uint64, err error) {
+// Reap marks the agents offline that were not heard of since a moment, and answers their ids. A heartbeat that there never was is
+// taken for one now, which is what Contact answered last: who is silent at that time may be marked, and nobody for what
+// happens to the database afterwards. It also removes the rows of agents that are long gone. Its errors are those of
+// Table.Put.
+func (a *Agents) Reap(ctx context.Context, now, heard int64) (ids []string, asOf uint64, err error) {
 	source := a.log.source
-	var silent, expired bool
-	for _, q := range []struct {
-		query string
-		args  []any
-		yes   *bool
-	}{{a.sql.silent, []any{a.log.tenant, silence.Milliseconds()}, &silent}, {a.sql.expired, []any{a.log.tenant}, &expired}} {
-		// Asked before: a statement that changes nothing would still take a version.
-		err := source.retry(ctx, func() error { return source.db.QueryRowContext(ctx, q.query, q.args...).Scan(q.yes) })
+	var never, expired, silent bool
+	err = source.retry(ctx, func() error {
+		return source.db.QueryRowContext(ctx, a.sql.chores, a.log.tenant, heard).Scan(&never, &expired, &silent)
+	})
+	if err != nil {
+		return nil, 0, named("reap", err)
+	}
+	if never {
+		err := a.send(ctx, "stamp", func(conn *sql.Conn) error {
+			_, err := conn.ExecContext(ctx, a.sql.stamp, a.log.tenant, now)
+			return err
+		})
 		if err != nil {
-			return nil, 0, named("reap", err)
+			return nil, 0, err
 		}
 	}
 	if expired {
@@ -155,23 +196,25 @@ func (a *Agents) Reap(ctx context.Context, silence time.Duration) (ids []string,
 		return nil, 0, nil
 	}
 	if source.dialect == SQLite {
-		return a.reapSQLite(ctx, silence)
+		return a.reapSQLite(ctx, heard)
 	}
 	var list string
 	err = source.sendPostgres(ctx, "reap", func(conn *sql.Conn) error {
-		return conn.QueryRowContext(ctx, a.sql.reap, a.log.tenant, silence.Milliseconds(), a.writer).Scan(&asOf, &list)
+		return conn.QueryRowContext(ctx, a.sql.reap, a.log.tenant, heard, a.writer).Scan(&asOf, &list)
 	})
 	if err != nil {
 		return nil, 0, err
 	}
-	err = json.Unmarshal([]byte(list), &ids)
-	return ids, asOf, err
+	if err := json.Unmarshal([]byte(list), &ids); err != nil {
+		return nil, 0, &UnknownOutcomeError{Op: "reap", Err: err}
+	}
+	return ids, asOf, nil
 }
 
-func (a *Agents) reapSQLite(ctx context.Context, silence time.Duration) (ids []string, asOf uint64, err error) {
+func (a *Agents) reapSQLite(ctx context.Context, heard int64) (ids []string, asOf uint64, err error) {
 	asOf, err = a.signed(ctx, "reap", func(conn *sql.Conn) (bool, error) {
 		ids = nil
-		rows, err := conn.QueryContext(ctx, a.sql.reap, a.log.tenant, silence.Milliseconds())
+		rows, err := conn.QueryContext(ctx, a.sql.reap, a.log.tenant, heard)
 		if err != nil {
 			return false, err
 		}
@@ -186,17 +229,4 @@ func (a *Agents) reapSQLite(ctx context.Context, silence time.Duration) (ids []s
 		return len(ids) > 0, rows.Err()
 	})
 	return ids, asOf, err
-}
-
-// Reaped notes that somebody has looked for the dead.
-func (a *Agents) Reaped(ctx context.Context) error {
-	if _, err := a.log.source.exec(ctx, a.sql.reaped, a.log.tenant); err != nil {
-		return named("reaped", err)
-	}
-	return nil
-}
-
-func isUnknownOutcome(err error) bool {
-	var unknown *UnknownOutcomeError
-	return errors.As(err, &unknown)
 }

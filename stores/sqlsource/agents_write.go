@@ -3,27 +3,31 @@ package sqlsource
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"time"
 )
 
 const (
-	putAgentPostgres = `INSERT INTO layercache_agents
+	// One reading of the clock, as in beatPostgres; what it waits for before that is the table's version.
+	putAgentPostgres = `WITH c AS MATERIALIZED (SELECT {now} AS ms)
+INSERT INTO layercache_agents
 	(tenant, agent_id, name, capabilities, status, current_load, max_load, extra, last_heartbeat_ms, expires_ms)
 SELECT $1::text, $2::text, $3::text, $4::text, $5::text, $6::bigint, $7::bigint, $8::text,
-	least(coalesce($9::bigint, {now}), {now}), {now} + $10::bigint
-FROM (SELECT set_config('layercache.writer', $11::text, true) AS writer) w WHERE w.writer IS NOT NULL
+	least(coalesce($9::bigint, c.ms), c.ms), c.ms + $10::bigint
+FROM c CROSS JOIN (SELECT set_config('layercache.writer', $13::text, true) AS writer) w WHERE w.writer IS NOT NULL AND {put in touch}
 ON CONFLICT (tenant, agent_id) DO UPDATE SET name = excluded.name, capabilities = excluded.capabilities, status = excluded.status,
 	current_load = excluded.current_load, max_load = excluded.max_load, extra = excluded.extra,
 	last_heartbeat_ms = excluded.last_heartbeat_ms, expires_ms = excluded.expires_ms
-RETURNING layercache_version({tbl}), last_heartbeat_ms`
+RETURNING layercache_version({tbl}), last_heartbeat_ms, expires_ms - $10::bigint`
 
 	putAgentSQLite = `INSERT INTO layercache_agents
 	(tenant, agent_id, name, capabilities, status, current_load, max_load, extra, last_heartbeat_ms, expires_ms)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, min(coalesce($9, {now}), {now}), {now} + $10)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, min(coalesce($9, {now}), {now}), {now} + $10 WHERE {put in touch}
 ON CONFLICT (tenant, agent_id) DO UPDATE SET name = excluded.name, capabilities = excluded.capabilities, status = excluded.status,
 	current_load = excluded.current_load, max_load = excluded.max_load, extra = excluded.extra,
 	last_heartbeat_ms = excluded.last_heartbeat_ms, expires_ms = excluded.expires_ms
-RETURNING last_heartbeat_ms`
+RETURNING last_heartbeat_ms, expires_ms - $10`
 
 	// An agent that is gone is removed with the others, and was not there.
 	removeAgentPostgres = `WITH removed AS (
@@ -43,30 +47,56 @@ SELECT layercache_version({tbl}), n FROM (SELECT count(*) AS n FROM removed) cou
 	flushAgentsSQLite = `DELETE FROM layercache_agents WHERE tenant = $1`
 )
 
+// Stored is what Put answers.
+type Stored struct {
+	// Heartbeat is the agent's, as stored. At is when it was stored, by the database's clock.
+	Heartbeat, At int64
+	// AsOf is the version.
+	AsOf uint64
+}
+
 // Put stores an agent in place of what is there: its Heartbeat, or the database's time if heard is false or Heartbeat is
-// still to come; Expires is ttl from the database's time. It answers the heartbeat as stored. Its errors are those of Table.Put.
-func (a *Agents) Put(ctx context.Context, row Agent, heard bool, ttl time.Duration) (heartbeat int64, asOf uint64, err error) {
+// still to come; Expires is ttl from the database's time. Its errors are those of Table.Put, and ErrSilence.
+func (a *Agents) Put(ctx context.Context, row Agent, heard bool, ttl time.Duration, last Contact) (Stored, error) {
 	if err := checkID(row.ID); err != nil {
-		return 0, 0, err
+		return Stored{}, err
 	}
 	for _, text := range []string{row.Name, row.Capabilities, row.Status, row.Extra} {
 		if !isText(text) {
-			return 0, 0, ErrBadDocument
+			return Stored{}, ErrBadDocument
 		}
 	}
 	args := []any{
 		a.log.tenant, row.ID, row.Name, row.Capabilities, row.Status, row.CurrentLoad, row.MaxLoad, row.Extra,
 		sql.NullInt64{Int64: row.Heartbeat, Valid: heard},
-		ttl.Milliseconds(),
+		ttl.Milliseconds(), last.At, last.Grace.Milliseconds(),
 	}
+	var stored Stored
+	var late, err error // late: no row, since the database was silent for too long
 	if a.log.source.dialect == Postgres {
-		asOf, heartbeat, err = a.log.writePostgres(ctx, "put agent", a.sql.put, append(args, a.writer)...)
-		return heartbeat, asOf, err
+		err = a.log.source.sendPostgres(ctx, "put agent", func(conn *sql.Conn) error {
+			late = conn.QueryRowContext(ctx, a.sql.put, append(args, a.writer)...).Scan(&stored.AsOf, &stored.Heartbeat, &stored.At)
+			if errors.Is(late, sql.ErrNoRows) {
+				return nil // which is an answer
+			}
+			return late
+		})
+	} else {
+		stored.AsOf, err = a.signed(ctx, "put agent", func(conn *sql.Conn) (bool, error) {
+			late = conn.QueryRowContext(ctx, a.sql.put, args...).Scan(&stored.Heartbeat, &stored.At)
+			if errors.Is(late, sql.ErrNoRows) {
+				return false, nil
+			}
+			return true, late
+		})
 	}
-	asOf, err = a.signed(ctx, "put agent", func(conn *sql.Conn) (bool, error) {
-		return true, conn.QueryRowContext(ctx, a.sql.put, args...).Scan(&heartbeat)
-	})
-	return heartbeat, asOf, err
+	switch {
+	case err != nil:
+		return Stored{}, err
+	case late != nil:
+		return Stored{}, ErrSilence
+	}
+	return stored, nil
 }
 
 // Delete removes an agent and says whether there was one that was not gone. Its errors are those of Table.Put.
@@ -121,6 +151,42 @@ func (a *Agents) write(ctx context.Context, op, query string, args ...any) (asOf
 	return a.log.writeSQLite(ctx, op, a.writer, query, args...)
 }
 
+// send runs do, which is one statement that writes. Its errors are those of Table.Put.
+func (a *Agents) send(ctx context.Context, op string, do func(*sql.Conn) error) error {
+	source := a.log.source
+	if source.dialect == Postgres {
+		return source.sendPostgres(ctx, op, do)
+	}
+	var last error // of the statement; nil: it was not sent
+	err := source.writeSlot(ctx, func() error {
+		conn, err := source.db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		last = do(conn)
+		return last
+	})
+	switch {
+	case err == nil:
+		return nil
+	case last != nil && !isRefusedSQLite(last):
+		return &UnknownOutcomeError{Op: op, Err: err}
+	}
+	return named(op, err)
+}
+
+// isRefusedSQLite says that SQLite answered that a statement failed, and so took back what it had done. An answer that was
+// interrupted is none.
+func isRefusedSQLite(err error) bool {
+	var e interface{ Code() int }
+	if !errors.As(err, &e) {
+		return errors.Is(err, driver.ErrBadConn)
+	}
+	primary := e.Code() & 0xff
+	return primary != 9 && primary != 10 // SQLITE_INTERRUPT, SQLITE_IOERR
+}
+
 // signed runs a statement of SQLite's that answers rows, signs its row of the outbox, and reads the version.
 func (a *Agents) signed(ctx context.Context, op string, do func(*sql.Conn) (changed bool, err error)) (asOf uint64, err error) {
 	err = a.log.source.immediate(ctx, op, func(conn *sql.Conn) error {
@@ -139,4 +205,9 @@ func (a *Agents) signed(ctx context.Context, op string, do func(*sql.Conn) (chan
 		err = named(op, err)
 	}
 	return asOf, err
+}
+
+func isUnknownOutcome(err error) bool {
+	var unknown *UnknownOutcomeError
+	return errors.As(err, &unknown)
 }

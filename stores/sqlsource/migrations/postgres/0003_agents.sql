@@ -16,12 +16,13 @@ CREATE TABLE layercache_agents (
 ) WITH (fillfactor = 50); -- a heartbeat rewrites its row: beside it, and without touching the index
 
 -- Since when there has been contact with the agents of a tenant, so that nobody is taken for dead for a silence of the
--- database's own; reaped_ms is when somebody last looked for the dead. server says which run of the server wrote the row.
+-- database's own; contact_ms is when somebody last looked for the dead, or came back after a
+-- silence. server says which run of the server wrote the row.
 CREATE TABLE layercache_agents_life (
-	tenant    text PRIMARY KEY,
-	since_ms  bigint NOT NULL,
-	reaped_ms bigint NOT NULL,
-	server    text NOT NULL
+	tenant     text PRIMARY KEY,
+	since_ms   bigint NOT NULL,
+	contact_ms bigint NOT NULL,
+	server     text NOT NULL
 );
 
 INSERT INTO layercache_versions (tbl) VALUES ('agents');

@@ -18,12 +18,13 @@ CREATE TABLE layercache_agents (
 ) WITHOUT ROWID;
 
 -- Since when there has been contact with the agents of a tenant, so that nobody is taken for dead for a silence of the
--- database's own; reaped_ms is when somebody last looked for the dead.
+-- database's own; contact_ms is when somebody last looked for the dead, or came back after a
+-- silence.
 CREATE TABLE layercache_agents_life (
-	tenant    TEXT NOT NULL PRIMARY KEY,
-	since_ms  INTEGER NOT NULL,
-	reaped_ms INTEGER NOT NULL,
-	server    TEXT NOT NULL
+	tenant     TEXT NOT NULL PRIMARY KEY,
+	since_ms   INTEGER NOT NULL,
+	contact_ms INTEGER NOT NULL,
+	server     TEXT NOT NULL
 ) WITHOUT ROWID;
 
 INSERT INTO layercache_versions (tbl) VALUES ('agents');
