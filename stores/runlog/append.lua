@@ -1,5 +1,5 @@
 -- Adds events to a run, all of them or none.
--- KEYS: events (stream: ids <seq>-0, field data = envelope), meta (hash: life, seq, session, end, mark, marks), ids (sorted set:
+-- KEYS: events (stream: ids <seq>-0, field data = envelope), meta (hash: life, seq, session, end, last, mark, marks), ids (sorted set:
 --   event id -> seq).
 -- ARGV: channel, life if the run is new, max events, slack, max age ms, ms to keep after the end, the text of an envelope
 --   between seq and session, the positions of terminal events (such as '2,5'), n; then n event ids and n texts after the
@@ -8,13 +8,14 @@
 --   event that was there or came earlier in the batch. The new ones have the numbers that follow. Or, with nothing written:
 --   'ended', 'full', 'damaged'.
 -- Keeps: seq, the stream's last id and the envelope's seq are one number; every entry has its id in ids and nothing else is
---   there; a mark seq:ms in marks says that the events up to seq were there at ms; every key expires. The first write is one
---   that a full Redis refuses, and what a later one refuses is undone.
+--   there; a mark seq:ms says that the events up to seq were there at ms: last is that of the newest event, and marks has one of
+--   those that last was, as often as mark, the time when it got one, is a 16th of the age ago; the three keys expire at one
+--   time. The first write is one that a full Redis refuses, and what a later one refuses is undone.
 local events, meta, ids, call, pcall = KEYS[1], KEYS[2], KEYS[3], redis.call, redis.pcall
 local maxEvents, maxAge, between, n = tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[7], tonumber(ARGV[9])
 local FIXED = 9
 
-local m = call('HMGET', meta, 'life', 'seq', 'session', 'end', 'mark')
+local m = call('HMGET', meta, 'life', 'seq', 'session', 'end', 'mark', 'last')
 local life, seq, session, ended, mark = m[1], tonumber(m[2] or '0'), m[3], m[4], tonumber(m[5] or '0')
 local length = call('XLEN', events)
 if call('ZCARD', ids) ~= length or (not life and length > 0) then return {'damaged'} end
@@ -90,7 +91,10 @@ if fresh > 0 then
     end
   end
 
-  local facts = {'life', reply[2], 'seq', digits}
+  local now = call('TIME')
+  local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+  local stamp = string.format('%.0f', ms)
+  local facts = {'life', reply[2], 'seq', digits, 'last', digits .. ':' .. stamp}
   if session then
     facts[#facts + 1] = 'session'
     facts[#facts + 1] = session
@@ -104,19 +108,15 @@ if fresh > 0 then
     call('XTRIM', events, 'MAXLEN', maxEvents)
     cut = true
   end
-  local now = call('TIME')
-  local ms = now[1] * 1000 + math.floor(now[2] / 1000)
   if ms - mark >= maxAge / 16 then
     local kept, old = {}, false
-    for number, at in string.gmatch(call('HGET', meta, 'marks') or '', '(%d+):(%d+)') do
+    for number, at in string.gmatch((call('HGET', meta, 'marks') or '') .. ' ' .. (m[6] or ''), '(%d+):(%d+)') do
       if tonumber(at) < ms - maxAge then old = tonumber(number) else kept[#kept + 1] = number .. ':' .. at end
     end
     if old then
       call('XTRIM', events, 'MINID', string.format('%.0f', old + 1) .. '-0')
       cut = true
     end
-    local stamp = string.format('%.0f', ms)
-    kept[#kept + 1] = digits .. ':' .. stamp
     facts[#facts + 1] = 'mark'
     facts[#facts + 1] = stamp
     facts[#facts + 1] = 'marks'
@@ -127,10 +127,10 @@ if fresh > 0 then
     call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. string.match(oldest, '^%d+'))
   end
   call('HSET', meta, unpack(facts))
-  local ttl = over and ARGV[6] or ARGV[5]
-  call('PEXPIRE', events, ttl)
-  call('PEXPIRE', meta, ttl)
-  call('PEXPIRE', ids, ttl)
+  local expiry = string.format('%.0f', ms + (over and tonumber(ARGV[6]) or maxAge)) -- Redis 7.0 has another time for each command
+  call('PEXPIREAT', events, expiry)
+  call('PEXPIREAT', meta, expiry)
+  call('PEXPIREAT', ids, expiry)
   pcall('PUBLISH', ARGV[1], digits) -- a follower that does not hear it polls
 end
 for i = 1, n do

@@ -7,6 +7,7 @@ import (
 
 	"github.com/layercache/layercache/invalidation"
 	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/layout"
 	"github.com/layercache/layercache/telemetry"
 )
 
@@ -40,7 +41,8 @@ type Config struct {
 	// TailTTL is how old the answer of Last may be. At most Bound and 10 s; 0: 1 s, or Bound if that is less. Negative: Last
 	// always asks the Backend.
 	TailTTL time.Duration
-	// MaxEntries bounds the session ids, and as many tails, in memory. 0: 10,000.
+	// MaxEntries bounds the session ids, and as many tails, in memory. A tail has the event in it, unless that has more than 16
+	// KiB: then Last asks the Backend. 0: 10,000.
 	MaxEntries int64
 
 	// Poll is how often a follower looks although nobody has told it of an event. From 10 ms to 1 min; 0: 1 s.
@@ -103,9 +105,9 @@ func (c Config) validate() error {
 		return errors.New("runlog: Config.Backend is required")
 	case c.Link != nil && c.Local != nil:
 		return errors.New("runlog: Config.Link and Config.Local exclude each other")
-	case !isWord(c.Name):
+	case !layout.IsName(c.Name):
 		return errors.New("runlog: Config.Name must have from 1 to 128 letters, digits, '.', '_' or '-'")
-	case c.Tenant != "" && !isWord(c.Tenant):
+	case c.Tenant != "" && !layout.IsName(c.Tenant):
 		return errors.New("runlog: Config.Tenant must have from 1 to 128 letters, digits, '.', '_' or '-'")
 	case c.TailTTL > min(c.Bound, 10*time.Second):
 		return fmt.Errorf("runlog: Config.TailTTL must be at most Config.Bound and 10s, got %s", c.TailTTL)
@@ -134,18 +136,10 @@ func (c Config) validate() error {
 			return fmt.Errorf("runlog: Config.%s must be from 1 to %d, got %d", f.name, f.max, f.got)
 		}
 	}
-	return nil
-}
-
-// isWord says whether s can name a namespace or a tenant: it becomes a part of keys and channels.
-func isWord(s string) bool {
-	for _, c := range []byte(s) {
-		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-		if !letter && !('0' <= c && c <= '9' || c == '.' || c == '_' || c == '-') {
-			return false
-		}
+	if err := c.cache().Validate(); err != nil {
+		return fmt.Errorf("runlog: %w", err)
 	}
-	return s != "" && len(s) <= 128
+	return nil
 }
 
 func (c Config) retention() Retention {

@@ -22,7 +22,7 @@
 // An event is stored when Append returns, under the next number of its run, from 1. Appenders in any number of processes get
 // numbers without holes, each caller's in its order. The bytes of an event are those that were appended. An id that a run
 // holds is never stored again: Append answers its first envelope, whatever the bytes are this time. An id is forgotten with
-// its event.
+// its event, and one that an import has brought twice with the first of the two: appended again, it is stored again then.
 //
 // A run ends with RunCompleted, RunFailed or RunCancelled. A new event after it is ErrEnded, since followers have left.
 //
@@ -44,8 +44,8 @@
 //
 // Memory holds session ids, which never change while a run lives: another process's Delete is told over the bus, and a
 // Delete whose process is killed between its two steps leaves a session id elsewhere for at most TTL. It also holds the last
-// event of runs this process asked for or appended to: at most TailTTL old, which is at most Bound, and never behind this
-// process's own appends.
+// event of runs this process asked for or appended to, if it has no more than 16 KiB: at most TailTTL old, which is at most
+// Bound, and never behind this process's own appends.
 //
 // FLUSHALL loses every run. A cursor of before is then ErrGone, or ErrRestarted once the run is appended to again, and so for
 // followers; a plain number that the new run has not reached is ErrRestarted too. An append begins the run anew at 1. Eviction

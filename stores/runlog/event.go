@@ -46,7 +46,7 @@ type Event struct {
 	// whose outcome is unknown cannot be repeated.
 	ID EventID
 	// Body is the event as externally tagged JSON, {"Kind":payload}, or "Kind" for one without a payload. It is kept byte for
-	// byte, unknown kinds too. At most MaxEvent bytes.
+	// byte, unknown kinds too, but for white space around it. At most MaxEvent bytes.
 	Body json.RawMessage
 	// EmittedAt is when it happened. Zero: when it is appended, by this process's clock.
 	EmittedAt time.Time

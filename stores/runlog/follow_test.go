@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/layercache/layercache/invalidation"
+	"github.com/layercache/layercache/l2"
 	"github.com/layercache/layercache/l2/redistest"
 	"github.com/layercache/layercache/readthrough"
 	"github.com/layercache/layercache/stores/runlog"
@@ -117,6 +119,85 @@ func TestAFollowerSeesEveryEventOnceAndEndsWithTheRun(t *testing.T) {
 			t.Errorf("%v, %v after the end", f.events, f.err)
 		}
 	})
+}
+
+func TestAFollowerOfARunThatHasEndedSeesAllItsPages(t *testing.T) {
+	everywhere(t, func(t *testing.T, connect func(...change) *runlog.Store) {
+		s := connect()
+		add(t, s, "r", texts(600)...)
+		add(t, s, "r", end())
+		f := follow(t, s, "r", runlog.Cursor{})
+		if err := f.ended(); err != nil {
+			t.Error(err)
+		}
+		f.exactly(1, 601)
+	})
+}
+
+// deaf is a backend that wakes nobody and says when it was looked at.
+type deaf struct {
+	runlog.Backend
+	looked chan struct{}
+}
+
+func (deaf) Watch(string, func()) (func(), error) { return func() {}, nil }
+
+func (d deaf) List(ctx context.Context, run string, after uint64, limit int) (runlog.Slice, error) {
+	s, err := d.Backend.List(ctx, run, after, limit)
+	select {
+	case d.looked <- struct{}{}:
+	default:
+	}
+	return s, err
+}
+
+// It has a number alone and learns the life of the run with its first look, also if there are no events in it.
+func TestAFollowerFromAPlainNumberSeesNoEventsOfAnotherLife(t *testing.T) {
+	backend := deaf{&runlog.Memory{}, make(chan struct{}, 1)}
+	s := open(t, runlog.Config{Backend: backend, Local: &invalidation.Local{}, Poll: 50 * time.Millisecond})
+	add(t, s, "r", text("1"))
+	f := follow(t, s, "r", runlog.Cursor{Seq: 1})
+	<-backend.looked
+	if err := s.Delete(t.Context(), "r"); err != nil {
+		t.Fatal(err)
+	}
+	add(t, s, "r", append(texts(3), end())...)
+	if err := f.ended(); !errors.Is(err, runlog.ErrRestarted) && !errors.Is(err, runlog.ErrGone) || len(f.events) != 0 {
+		t.Errorf("%v, %d events of another life", err, len(f.events))
+	}
+}
+
+// What is appended between the first look and the subscription is not told: the confirmation of the subscription is.
+func TestAFollowerMissesNothingBeforeItIsSubscribed(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	client, err := l2.NewClient(patient(proxy.Addr()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	direct := open(t, runlog.Config{Backend: onRedis(t, server.Client())})
+	s := open(t, runlog.Config{Backend: onRedis(t, client), Poll: time.Minute})
+	for delay, i := 80*time.Millisecond, 0; ; delay, i = 2*delay, i+1 { // until the machine was quick enough
+		run := fmt.Sprint("r", i)
+		add(t, direct, run, text("1"))
+		list(t, s, run, 0, 1) // a connection is there
+		proxy.Delay(delay)
+		f := follow(t, s, run, runlog.Cursor{})
+		f.has(1)
+		add(t, direct, run, text("2"))
+		early := len(server.Client().PubSubChannels(t.Context(), "*").Val()) == 0
+		f.has(2)
+		f.stop()
+		_ = f.ended()
+		proxy.Delay(0)
+		if early {
+			return
+		}
+		if i == 6 {
+			t.Fatal("it is always subscribed before it has looked")
+		}
+	}
 }
 
 func TestAFollowerIsWokenAndDoesNotWaitForItsPoll(t *testing.T) {
@@ -374,6 +455,33 @@ func TestWithRedisDownNoVerbAnswersNone(t *testing.T) {
 		}
 	}
 	redistest.Eventually(t, patience, "end of the lease", func() bool { return s.Ready(t.Context()) != nil })
+}
+
+func TestACallEndsByItsDeadlineThoughRedisHangs(t *testing.T) {
+	server := redistest.Start(t)
+	s := linked(t, server.Client())
+	add(t, s, "r", start("s1"))
+	list(t, s, "r", 0, 1) // connections are there
+	server.Stop()
+	t.Cleanup(server.Cont)
+	for name, call := range map[string]func(ctx context.Context) error{
+		"append": func(ctx context.Context) error { _, err := s.Append(ctx, "r", text("x")); return err },
+		"list":   func(ctx context.Context) error { _, err := s.ListAfter(ctx, "r", runlog.Cursor{}, 1); return err },
+		"last":   func(ctx context.Context) error { _, err := s.Last(ctx, "other"); return err },
+		"delete": func(ctx context.Context) error { return s.Delete(ctx, "r") },
+		"import": func(ctx context.Context) error {
+			_, err := s.Import(ctx, runlog.Original{Client: server.Client()}, "r")
+			return err
+		},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		began := time.Now()
+		err := call(ctx)
+		if took := time.Since(began); took > 700*time.Millisecond || !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, readthrough.ErrNotFound) {
+			t.Errorf("%s took %s of 50 ms: %v", name, took, err)
+		}
+		cancel()
+	}
 }
 
 // clientList answers how many channels each connection is subscribed to.

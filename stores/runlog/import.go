@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 
@@ -50,15 +51,21 @@ type Fault struct {
 	Err error
 }
 
+// What an import reads or hands on at once comes within the timeouts of l2.NewClient, however long the entries are.
 const (
-	importBatch = 256 // entries in one round trip
-	// importWindow is by how many entries an entry may be out of order: the original's appenders could overtake each other.
-	importWindow = 1024
+	importRead       = 16 // entries in one round trip; half of that where they do not come in time, and so on
+	importBatch      = 256
+	importBatchBytes = 2 << 20
+	// importWindow and importWindowBytes, whichever is less, are how far an entry may be out of order: the original's appenders
+	// could overtake each other.
+	importWindow      = 1024
+	importWindowBytes = 32 << 20
 )
 
 // Import adds an original run that nobody appends to any more, under the same id: numbers, ids and times stay, and envelopes
-// are kept byte for byte. It reads and writes in batches and may be repeated: after a failure it goes on where it stopped,
-// and after a success it adds nothing. What cannot be imported is in the answer, beside an error too.
+// are kept byte for byte. It reads and writes in small batches, holds some 32 MiB of entries in memory at most, and may be
+// repeated: after a failure it goes on where it stopped, and after a success it adds nothing. What cannot be imported is in
+// the answer, beside an error too.
 //
 // readthrough.ErrNotFound: the original has no such run. ErrConflict: the run has other events here.
 func (s *Store) Import(ctx context.Context, from Original, run string) (Imported, error) {
@@ -70,10 +77,11 @@ func (s *Store) Import(ctx context.Context, from Original, run string) (Imported
 		return Imported{}, err
 	}
 	im := importer{store: s, run: run, source: src}
-	if err := im.all(ctx); err != nil {
+	err = im.all(ctx)
+	s.tails.forget(run) // there may be later events, also if it has failed
+	if err != nil {
 		return im.found, fmt.Errorf("runlog: import: %w", err)
 	}
-	s.tails.forget(run)
 	return im.found, nil
 }
 
@@ -82,6 +90,7 @@ type source struct {
 	client redis.UniversalClient
 	key    string
 	next   string // id of the entry to begin with
+	count  int64  // entries in one round trip
 }
 
 func (o Original) open(run string) (*source, error) {
@@ -99,14 +108,14 @@ func (o Original) open(run string) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &source{client: o.Client, key: space.Name(id.String()), next: "-"}, nil
+	return &source{client: o.Client, key: space.Name(id.String()), next: "-", count: importRead}, nil
 }
 
 // facts reads the session id and the last number that was spent. found: there is one of the run's keys.
 func (s *source) facts(ctx context.Context) (session string, counter uint64, found bool, err error) {
 	session, err = s.client.Get(ctx, s.key+":session").Result()
 	if found = err == nil; err != nil && !errors.Is(err, redis.Nil) {
-		return "", 0, false, layout.Unavailable(err)
+		return "", 0, false, layout.Failed(ctx, err)
 	}
 	if err := checkSession(session); err != nil {
 		return "", 0, false, fmt.Errorf("%s:session: %w", s.key, err)
@@ -116,7 +125,7 @@ func (s *source) facts(ctx context.Context) (session string, counter uint64, fou
 	case errors.Is(err, redis.Nil):
 		return session, 0, found, nil
 	case err != nil:
-		return "", 0, false, layout.Unavailable(err)
+		return "", 0, false, layout.Failed(ctx, err)
 	}
 	if counter, err = strconv.ParseUint(digits, 10, 64); err != nil || counter > MaxSeq {
 		return "", 0, false, fmt.Errorf("%s:seq is not a number from 0 to %d", s.key, uint64(MaxSeq))
@@ -126,14 +135,20 @@ func (s *source) facts(ctx context.Context) (session string, counter uint64, fou
 
 // read answers the next entries, none at the end.
 func (s *source) read(ctx context.Context) ([]redis.XMessage, error) {
-	entries, err := s.client.XRangeN(ctx, s.key, s.next, "+", importBatch).Result()
-	if err != nil {
-		return nil, layout.Unavailable(err)
+	for {
+		entries, err := s.client.XRangeN(ctx, s.key, s.next, "+", s.count).Result()
+		var late net.Error
+		switch {
+		case err == nil && len(entries) > 0:
+			s.next = "(" + entries[len(entries)-1].ID
+			return entries, nil
+		case err == nil:
+			return nil, nil
+		case s.count == 1 || ctx.Err() != nil || !errors.As(err, &late) || !late.Timeout():
+			return nil, layout.Failed(ctx, err)
+		}
+		s.count /= 2 // they may be too long to come in time
 	}
-	if len(entries) > 0 {
-		s.next = "(" + entries[len(entries)-1].ID
-	}
-	return entries, nil
 }
 
 // importer puts the entries of a source in order and hands them to the backend.
@@ -144,6 +159,7 @@ type importer struct {
 	session string
 
 	waiting []Restored // by number: what may still be overtaken
+	size    int        // bytes of what is waiting
 	last    uint64     // the last number that was handed on
 	found   Imported
 }
@@ -166,14 +182,14 @@ func (im *importer) all(ctx context.Context) error {
 		if len(entries) == 0 {
 			break
 		}
-		if err := im.hand(ctx, importWindow); err != nil {
+		if err := im.hand(ctx, false); err != nil {
 			return err
 		}
 	}
 	if !found {
 		return readthrough.ErrNotFound
 	}
-	if err := im.hand(ctx, 0); err != nil {
+	if err := im.hand(ctx, true); err != nil {
 		return err
 	}
 	if counter > im.last {
@@ -210,12 +226,13 @@ func (im *importer) take(entry redis.XMessage) {
 	}
 	rec := Restored{Record: Record{Seq: e.Seq, Data: []byte(data)}, ID: e.EventID, Terminal: IsTerminal(kind)}
 	im.waiting = slices.Insert(im.waiting, at, rec)
+	im.size += len(data)
 }
 
-// hand hands on what is waiting, but for the last few.
-func (im *importer) hand(ctx context.Context, keep int) error {
-	for len(im.waiting) > keep {
-		batch := im.waiting[:min(importBatch, len(im.waiting)-keep)]
+// hand hands on what is waiting in batches: before the end, those that nothing may overtake any more.
+func (im *importer) hand(ctx context.Context, end bool) error {
+	for len(im.waiting) >= importWindow+importBatch || im.size >= importWindowBytes+importBatchBytes || end && len(im.waiting) > 0 {
+		batch, size := im.batch()
 		if err := im.restore(ctx, batch, 0); err != nil {
 			return err
 		}
@@ -224,8 +241,19 @@ func (im *importer) hand(ctx context.Context, keep int) error {
 			im.last = w.Seq
 		}
 		im.waiting = slices.Delete(im.waiting, 0, len(batch))
+		im.size -= size
 	}
 	return nil
+}
+
+// batch answers the first of those that are waiting, at least one, and their bytes.
+func (im *importer) batch() (batch []Restored, size int) {
+	n := 0
+	for n < min(importBatch, len(im.waiting)) && (n == 0 || size+len(im.waiting[n].Data) <= importBatchBytes) {
+		size += len(im.waiting[n].Data)
+		n++
+	}
+	return im.waiting[:n], size
 }
 
 // hole notes what is missing before the next number.

@@ -1,6 +1,7 @@
 package runlog_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -164,6 +165,122 @@ func TestAnImportGoesOnWhereItStopped(t *testing.T) {
 	}
 }
 
+// originalLong writes an entry of an original run with an event of so many bytes.
+func originalLong(t testing.TB, client redisClient, seq uint64, size int) {
+	t.Helper()
+	e := runlog.Envelope{
+		EventID: runlog.NewEventID(), Seq: seq, RunID: "r", EmittedAt: time.Unix(int64(seq), 0),
+		Event: json.RawMessage(`{"X":"` + strings.Repeat("x", size-8) + `"}`),
+	}
+	originalData(t, client, "r", string(e.AppendJSON(nil)))
+}
+
+// A busy machine may be too slow for one of its round trips now and then.
+func TestARunOfLongEntriesIsImportedWithinTheDefaultTimeouts(t *testing.T) {
+	server := redistest.Start(t)
+	const n = 320
+	for seq := range uint64(n) {
+		size := 300 << 10
+		if seq >= 300 {
+			size = runlog.MaxEvent
+		}
+		originalLong(t, server.Client(), seq+1, size)
+	}
+	client := hasty(t, server.Addr())
+	s := open(t, runlog.Config{Backend: onRedis(t, client)})
+	added, idle := 0, 0
+	for {
+		got, err := s.Import(t.Context(), runlog.Original{Client: client}, "r")
+		if added += got.Added; err == nil {
+			break
+		}
+		if idle++; got.Added > 0 {
+			idle = 0
+		}
+		if !errors.Is(err, readthrough.ErrUnavailable) || idle == 3 {
+			t.Fatalf("%d added: %v", added, err)
+		}
+	}
+	if p := list(t, open(t, runlog.Config{Backend: onRedis(t, server.Client())}), "r", n-1, 1); p.LastSeq != n || len(p.Events) != 1 {
+		t.Errorf("%+v", p)
+	}
+}
+
+// What an import holds and hands on at once is bounded by bytes too.
+func TestAnImportHandsLongEntriesOnInSmallBatchesAndEarly(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client()
+	for seq := range uint64(100) {
+		originalLong(t, client, seq+1, runlog.MaxEvent)
+	}
+	backend := &meddler{Backend: &runlog.Memory{}}
+	s := open(t, runlog.Config{Backend: backend})
+	before := redistest.CountCommands(t, client)
+	if _, err := s.Import(t.Context(), runlog.Original{Client: client}, "r"); !errors.Is(err, readthrough.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	if got := redistest.CountCommands(t, client).Since(before); got["xrange"] > 4 { // 16 each
+		t.Errorf("%d reads before anything is handed on", got["xrange"])
+	}
+	backend.failAfter = 1 << 30
+	if got := imports(t, s, client, "r"); got.Added != 100 || backend.longest > 3<<20 {
+		t.Errorf("%+v, %d bytes in a batch", got, backend.longest)
+	}
+}
+
+// halting is a client whose reads of more than so many entries do not come in time.
+type halting struct {
+	redis.UniversalClient
+	most  int64
+	asked []int64
+}
+
+func (h *halting) XRangeN(ctx context.Context, stream, from, to string, count int64) *redis.XMessageSliceCmd {
+	h.asked = append(h.asked, count)
+	if count > h.most {
+		return redis.NewXMessageSliceCmdResult(nil, os.ErrDeadlineExceeded)
+	}
+	return h.UniversalClient.XRangeN(ctx, stream, from, to, count)
+}
+
+func TestAnImportReadsFewerEntriesWhereTheyDoNotComeInTime(t *testing.T) {
+	client := mini(t)
+	original(t, client, "r", 9, "s1")
+	s := open(t, runlog.Config{Backend: &runlog.Memory{}})
+	slow := &halting{UniversalClient: client, most: 3}
+	got, err := s.Import(t.Context(), runlog.Original{Client: slow}, "r")
+	if err != nil || got.Added != 9 || !slices.Equal(slow.asked, []int64{16, 8, 4, 2, 2, 2, 2, 2, 2}) {
+		t.Errorf("%+v, %v, asked for %v", got, err, slow.asked)
+	}
+	slow.most, slow.asked = 0, nil
+	if _, err := s.Import(t.Context(), runlog.Original{Client: slow}, "r"); !errors.Is(err, readthrough.ErrUnavailable) || len(slow.asked) != 5 {
+		t.Errorf("%v, asked for %v", err, slow.asked)
+	}
+}
+
+// Last has to see what an import adds to a run that it remembers.
+func TestLastIsNotBehindAnImport(t *testing.T) {
+	client := mini(t)
+	backend := &meddler{Backend: &runlog.Memory{}, failAfter: 1 << 30}
+	s := open(t, runlog.Config{Backend: backend, TailTTL: 10 * time.Second})
+	original(t, client, "r", 2, "s1")
+	for n := 2; n < 5; n++ {
+		imports(t, s, client, "r")
+		if e := last(t, s); e.Seq != uint64(n) {
+			t.Errorf("the last event is %d after an import of %d", e.Seq, n)
+		}
+		originalEntry(t, client, "r", uint64(n+1), "s1")
+		client.Set(t.Context(), "run:r:seq", n+1, 0)
+	}
+	backend.failAfter = 1 // it stops when its events are in
+	if got, err := s.Import(t.Context(), runlog.Original{Client: client}, "r"); err == nil || got.Added != 1 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if e := last(t, s); e.Seq != 5 {
+		t.Errorf("the last event is %d after an import of 5 that failed", e.Seq)
+	}
+}
+
 func TestAnImportOverOtherEventsIsRefusedAndOneOfNothingIsAbsent(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redisClient, _ bool) {
 		s := linked(t, client)
@@ -282,8 +399,8 @@ func dump(t testing.TB, client redisClient, key string) string {
 		return fmt.Sprint(client.ZRangeWithScores(ctx, key, 0, -1).Val())
 	case "hash":
 		facts := client.HGetAll(ctx, key).Val()
-		for _, changing := range []string{"life", "mark", "marks"} {
-			if facts[changing] == "" {
+		for _, changing := range []string{"life", "last", "mark", "marks"} {
+			if v, ok := facts[changing]; !ok || v == "" && changing != "marks" {
 				t.Errorf("%s has no %s", key, changing)
 			}
 			delete(facts, changing)

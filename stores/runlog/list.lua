@@ -3,8 +3,8 @@
 -- ARGV: the first seq wanted, how many at most, how many bytes after which no more are read.
 -- Returns life, seq, session as JSON or '', end or '', ms until the run goes; then for each entry its stream id and its
 --   envelope ('' if it is not an entry of ours). An empty list: there is no such run. 'damaged': there are events and nothing else.
--- Keeps: the facts and the entries are of one moment. It reads no entry before the first one wanted, and hardly more than it
---   answers.
+-- Keeps: the facts and the entries are of one moment. It reads no entry before the first one wanted, and of those that it does
+--   not answer, less than MOST: how long an entry is shows when it has been read.
 local m = redis.call('HMGET', KEYS[2], 'life', 'seq', 'session', 'end')
 if not m[1] then
   if redis.call('EXISTS', KEYS[1]) == 1 then return {'damaged'} end
@@ -12,7 +12,8 @@ if not m[1] then
 end
 local reply = {m[1], m[2], m[3] or '', m[4] or '', tostring(redis.call('PTTL', KEYS[2]))}
 local from, left, room = ARGV[1] .. '-0', tonumber(ARGV[2]), tonumber(ARGV[3])
-local step, longest = 8, 1
+local MOST = 16 -- entries at once
+local step, longest = 2, 1
 while left > 0 and room > 0 do
   local count = math.min(left, step)
   local page = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', count)
@@ -27,7 +28,7 @@ while left > 0 and room > 0 do
     if room <= 0 then break end
   end
   if #page < count then break end
-  step = math.min(64, math.floor(math.max(room, 0) / longest) + 1)
+  step = math.min(MOST, 2 * step, math.floor(math.max(room, 0) / longest) + 1)
   local ms, n = string.match(page[#page][1], '^(%d+)%-(%d+)$')
   from = ms .. '-' .. string.format('%.0f', tonumber(n) + 1)
 end

@@ -13,11 +13,17 @@ import (
 type meddler struct {
 	runlog.Backend
 	failAfter int // how many restores succeed
+	longest   int // bytes that one of them was given
 }
 
 func (m *meddler) Restore(
 	ctx context.Context, run string, records []runlog.Restored, session string, counter uint64, keep runlog.Retention,
 ) (runlog.Slice, error) {
+	size := 0
+	for _, rec := range records {
+		size += len(rec.Data)
+	}
+	m.longest = max(m.longest, size)
 	if m.failAfter--; m.failAfter < 0 {
 		return runlog.Slice{}, fmt.Errorf("%w: told so", readthrough.ErrUnavailable)
 	}
@@ -27,7 +33,8 @@ func (m *meddler) Restore(
 // late is a backend that holds back answers.
 type late struct {
 	runlog.Backend
-	next atomic.Pointer[answer]
+	next  atomic.Pointer[answer]
+	tails atomic.Int64 // how often Tail was called
 }
 
 // answer is one that was given and is on its way.
@@ -54,5 +61,6 @@ func (l *late) Append(ctx context.Context, run string, drafts []runlog.Draft, ke
 
 func (l *late) Tail(ctx context.Context, run string) (runlog.Slice, error) {
 	defer l.travel()
+	l.tails.Add(1)
 	return l.Backend.Tail(ctx, run)
 }

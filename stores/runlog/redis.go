@@ -38,8 +38,8 @@ var (
 	restoreScript = layout.NewScript(restoreLua)
 )
 
-// maxPageBytes is after how many bytes of envelopes a page ends.
-const maxPageBytes = 8 << 20
+// maxPageBytes is after how many bytes of envelopes a page ends: one that comes within the timeouts of l2.NewClient.
+const maxPageBytes = 2 << 20
 
 // RedisConfig says where runs are kept. Zero fields mean their defaults; only Client is required.
 type RedisConfig struct {

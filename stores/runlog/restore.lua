@@ -8,7 +8,7 @@
 --   the first entry is the one that is found.
 local events, meta, ids = KEYS[1], KEYS[2], KEYS[3]
 local FIXED, EACH = 6, 4
-local m = redis.call('HMGET', meta, 'life', 'seq', 'session', 'end', 'mark')
+local m = redis.call('HMGET', meta, 'life', 'seq', 'session', 'end', 'mark', 'last', 'marks')
 local life, seq, session, ended = m[1], tonumber(m[2] or '0'), m[3], m[4]
 local length = redis.call('XLEN', events)
 if redis.call('ZCARD', ids) ~= length or (not life and length > 0) then return {'damaged'} end
@@ -56,11 +56,12 @@ table.insert(reply, 4, session or '')
 table.insert(reply, 5, ended or '')
 if seq == before and (life or n == 0) and (session or '') == (m[3] or '') then return reply end
 
-local facts = {'life', reply[2], 'seq', digits}
-if not m[5] then -- the age of all counts from now
-  local now = redis.call('TIME')
-  local stamp = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
-  facts[5], facts[6], facts[7], facts[8] = 'mark', stamp, 'marks', digits .. ':' .. stamp
+local now = redis.call('TIME')
+local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+local stamp = string.format('%.0f', ms)
+local facts = {'life', reply[2], 'seq', digits, 'last', digits .. ':' .. stamp} -- the age of these counts from now
+if ms - tonumber(m[5] or '0') >= tonumber(ARGV[3]) / 16 then
+  facts[7], facts[8], facts[9], facts[10] = 'mark', stamp, 'marks', (m[7] or '') .. ' ' .. (m[6] or '')
 end
 if session then
   facts[#facts + 1] = 'session'
@@ -71,9 +72,9 @@ if over then
   facts[#facts + 1] = ended
 end
 redis.call('HSET', meta, unpack(facts))
-local ttl = ended and ARGV[4] or ARGV[3]
-redis.call('PEXPIRE', events, ttl)
-redis.call('PEXPIRE', meta, ttl)
-redis.call('PEXPIRE', ids, ttl)
+local expiry = string.format('%.0f', ms + tonumber(ended and ARGV[4] or ARGV[3]))
+redis.call('PEXPIREAT', events, expiry)
+redis.call('PEXPIREAT', meta, expiry)
+redis.call('PEXPIREAT', ids, expiry)
 redis.pcall('PUBLISH', ARGV[1], digits)
 return reply

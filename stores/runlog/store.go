@@ -95,6 +95,7 @@ func (s *Store) AppendBatch(ctx context.Context, run string, events []Event) ([]
 		d := &drafts[i]
 		if a.Stored != nil {
 			if envelopes[i], err = ParseEnvelope(a.Stored); err != nil || envelopes[i].RunID != run {
+				s.tails.forget(run) // the others are later than what is remembered
 				return nil, fmt.Errorf("runlog: append: event %d of the batch is there already: %w", i+1, ErrUndecodable)
 			}
 			envelopes[i].life = added.Life
@@ -222,7 +223,7 @@ func (s *Store) DeleteAsync(ctx context.Context, run string) (*readthrough.Recei
 	}
 	err := s.backend.Delete(ctx, run)
 	s.tails.forget(run)
-	receipt, lost := s.sessions.InvalidateAsync(context.WithoutCancel(ctx), run) // also if the outcome is unknown
+	receipt, lost := s.sessions.InvalidateAsync(ctx, run) // also if the outcome is unknown
 	if err != nil {
 		return nil, fmt.Errorf("runlog: delete: %w", failure(err))
 	}

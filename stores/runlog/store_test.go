@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -220,6 +221,37 @@ func TestEveryKeyExpires(t *testing.T) {
 	}
 }
 
+// Else there is a moment at which some of them are gone, and the run is damaged instead of over. That Redis 7.0 does not have
+// one time for a whole script shows in one of some hundred runs only; what shows in each is that the time is told, and not how
+// long it is until then.
+func TestTheKeysOfARunExpireAtOneTime(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client()
+	s := open(t, runlog.Config{Backend: onRedis(t, client), MaxAge: time.Hour, KeepAfterEnd: time.Minute})
+	before := redistest.CountCommands(t, client)
+	for i := range 100 {
+		run := fmt.Sprint("r", i)
+		if i%2 == 0 {
+			add(t, s, run, text("x"))
+		} else {
+			imports(t, s, client, original(t, client, run, 1, "s"))
+		}
+		if i%4 > 1 {
+			add(t, s, run, end())
+		}
+		at := map[time.Duration]bool{}
+		for _, key := range []string{"events", "meta", "ids"} {
+			at[client.PExpireTime(t.Context(), "{runs:"+run+"}:"+key).Val()] = true
+		}
+		if len(at) != 1 {
+			t.Errorf("%s expires at %v", run, at)
+		}
+	}
+	if got := redistest.CountCommands(t, client).Since(before); got["pexpire"] != 0 || got["pexpireat"] == 0 || got["pexpireat"]%3 != 0 {
+		t.Errorf("%v", got)
+	}
+}
+
 // Must not repeat: no way to delete a run.
 func TestADeletedRunIsGoneInAllProcesses(t *testing.T) {
 	everywhere(t, func(t *testing.T, connect func(...change) *runlog.Store) {
@@ -269,6 +301,28 @@ func TestASessionInMemoryDoesNotOutliveAnEndedRun(t *testing.T) {
 	})
 }
 
+// Nor one that nobody has appended to for MaxAge.
+func TestASessionInMemoryDoesNotOutliveARunThatExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, err := runlog.New(runlog.Config{Backend: &runlog.Memory{}, MaxAge: time.Minute, TTL: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = s.Close(context.Background()) }()
+		add(t, s, "r", start("s1"))
+		for range 2 {
+			if id, err := s.Session(t.Context(), "r"); id != "s1" || err != nil {
+				t.Fatal(id, err)
+			}
+			<-time.After(29 * time.Second)
+		}
+		<-time.After(2 * time.Second)
+		if id, err := s.Session(t.Context(), "r"); !errors.Is(err, readthrough.ErrNotFound) {
+			t.Errorf("%q, %v", id, err)
+		}
+	})
+}
+
 func TestADeletionThatNobodyIsToldOfLeavesASessionForTTL(t *testing.T) {
 	client := redistest.Start(t).Client()
 	s := linked(t, client, func(c *runlog.Config) { c.TTL, c.Bound = 50*time.Millisecond, time.Hour })
@@ -289,7 +343,7 @@ func TestADeletionThatNobodyIsToldOfLeavesASessionForTTL(t *testing.T) {
 // What is told of one unreadable event is not told of the others, which are stored.
 func TestABatchWithAnUnreadableEventThatIsThereStoresTheOthers(t *testing.T) {
 	client := redistest.Start(t).Client()
-	s := open(t, runlog.Config{Backend: onRedis(t, client)})
+	s := open(t, runlog.Config{Backend: onRedis(t, client), TailTTL: 10 * time.Second})
 	events := texts(3)
 	add(t, s, "r", events[0])
 	client.Del(t.Context(), "{runs:r}:events")
@@ -302,6 +356,9 @@ func TestABatchWithAnUnreadableEventThatIsThereStoresTheOthers(t *testing.T) {
 	}
 	if p := list(t, s, "r", 1, 10); len(p.Events) != 2 || p.Events[1].EventID != events[2].ID {
 		t.Errorf("%+v", p)
+	}
+	if e, err := s.Last(t.Context(), "r"); err != nil || e.Seq != 3 {
+		t.Errorf("last %+v, %v", e, err)
 	}
 }
 
@@ -573,53 +630,5 @@ func TestAFailedAppendStoresNothingAndSpendsNoNumber(t *testing.T) {
 	}
 	if e := add(t, s, "r", text("3")); e[0].Seq != 3 {
 		t.Fatalf("%+v", e)
-	}
-}
-
-// Else a page of long events would make Redis read eight times what it answers, while nobody else is served.
-func TestAPageOfLongEventsReadsHardlyMoreThanItAnswers(t *testing.T) {
-	server := redistest.Start(t)
-	s := open(t, runlog.Config{Backend: onRedis(t, server.Client())})
-	long := json.RawMessage(`{"A":"` + strings.Repeat("x", runlog.MaxEvent-8) + `"}`)
-	for range 64 {
-		add(t, s, "r", runlog.Event{Body: long})
-	}
-	memory := func(field string) (n int) {
-		info, _ := server.Do("INFO", "memory").(string)
-		_, after, _ := strings.Cut(info, field+":")
-		_, _ = fmt.Sscan(after, &n)
-		return n
-	}
-	used := memory("used_memory")
-	if p := list(t, s, "r", 0, 100); len(p.Events) == 0 || len(p.Events) > 9 || !p.HasMore {
-		t.Fatalf("%d events", len(p.Events))
-	}
-	if peak := memory("used_memory_peak"); used == 0 || peak-used > 40<<20 {
-		t.Errorf("%d MiB more at the peak", (peak-used)>>20)
-	}
-}
-
-// The commands of a page are those of its own entries, whatever stands before them: the contract's cost.
-func TestListAfterCostsTheSameEverywhereInARun(t *testing.T) {
-	server := redistest.Start(t)
-	client := server.Client()
-	s := open(t, runlog.Config{Backend: onRedis(t, client)})
-	for range 10 {
-		add(t, s, "r", texts(1000)...)
-	}
-	list(t, s, "r", 0, 1) // the server knows the script from now on
-	var first redistest.Commands
-	for _, after := range []uint64{0, 5000, 9900} {
-		before := redistest.CountCommands(t, client)
-		if p := list(t, s, "r", after, 100); len(p.Events) != 100 || p.Events[0].Seq != after+1 {
-			t.Fatalf("%+v", p)
-		}
-		got := redistest.CountCommands(t, client).Since(before)
-		if first == nil {
-			first = got
-		}
-		if fmt.Sprint(got) != fmt.Sprint(first) || got["xrange"] != 3 {
-			t.Errorf("after %d: %v, at the beginning %v", after, got, first)
-		}
 	}
 }

@@ -8,7 +8,8 @@ import (
 
 // tails remembers the last event of runs, each for at most ttl after it was asked for. Of two answers of one life of a run
 // the one with the higher number stays, and what was asked for before the run was forgotten is not answered, so that a
-// process never reads behind its own appends or what it has deleted.
+// process never reads behind its own appends or what it has deleted. Of a longer event than maxTail no more is kept than that
+// it is there, so that it is not answered, and nothing older either.
 type tails struct {
 	ttl time.Duration // 0 or less: nothing is remembered
 	max int64
@@ -18,6 +19,8 @@ type tails struct {
 	since time.Time // when all were forgotten
 	swept time.Time // when those whose time has come were dropped
 }
+
+const maxTail = 16 << 10
 
 // tail is what is known of a run. It stays for ttl after it was put, since until then an answer that it has overtaken may
 // come.
@@ -61,10 +64,13 @@ func (t *tails) put(run string, last Envelope, asked time.Time, left time.Durati
 	if !asked.After(next.since) {
 		next.until = time.Time{}
 	}
+	if len(last.Event) > maxTail {
+		next.last.Event, next.until = nil, time.Time{}
+	}
 	t.setLocked(run, next)
 }
 
-// forget is called after a run was deleted.
+// forget is called after a run was deleted, or has events that were not put.
 func (t *tails) forget(run string) {
 	if t.ttl <= 0 {
 		return

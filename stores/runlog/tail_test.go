@@ -1,8 +1,10 @@
 package runlog_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,6 +110,29 @@ func TestLastIsNotOfARunThatThisProcessHasDeleted(t *testing.T) {
 	for range 2 {
 		if e := last(t, s); e.Seq != 1 {
 			t.Errorf("%+v", e)
+		}
+	}
+}
+
+// Else the tails of many runs would fill the memory; and what is not remembered is not answered from before either.
+func TestALongEventIsNotRememberedAndNothingOlderAnsweredForIt(t *testing.T) {
+	s, backend := slow(t)
+	long := runlog.Event{Body: json.RawMessage(`{"A":"` + strings.Repeat("x", 16<<10) + `"}`)}
+	add(t, s, "r", text("1"))
+	for i := range 3 {
+		add(t, s, "r", long)
+		asked := backend.tails.Load()
+		for range 2 {
+			if e := last(t, s); e.Seq != uint64(2*i+2) || len(e.Event) < 16<<10 {
+				t.Errorf("the last event is %d with %d bytes", e.Seq, len(e.Event))
+			}
+		}
+		if n := backend.tails.Load() - asked; n != 2 {
+			t.Errorf("the backend was asked %d times", n)
+		}
+		add(t, s, "r", text("short"))
+		if e := last(t, s); e.Seq != uint64(2*i+3) || backend.tails.Load() != asked+2 {
+			t.Errorf("the last event is %d", e.Seq)
 		}
 	}
 }
