@@ -64,8 +64,8 @@ func TestOfManyCallersExactlyOneProbesAndItsFailureDoublesThePause(t *testing.T)
 			}
 		}
 		together(20, refused)
-		for i, pause := range []time.Duration{50, 100, 200, 400, 800, 1000, 1000} {
-			pass(pause*time.Millisecond - time.Millisecond)
+		for i, ms := range []int{50, 100, 200, 400, 800, 1000, 1000} {
+			pass(time.Duration(ms-1) * time.Millisecond)
 			together(20, refused)
 			calls(20 + int64(i))
 			pass(time.Millisecond)
