@@ -24,8 +24,8 @@ type Sentinels struct {
 
 const masterName = "test"
 
-// StartSentinels starts a primary, a replica and three Sentinels, of which two must agree that the primary is gone, a
-// second after it last answered. args are added to the command lines of primary and replica. All are killed when the test ends.
+// StartSentinels starts a primary, a replica and three Sentinels, of which two must agree that the primary is gone: see FailOver.
+// args are added to the command lines of primary and replica. All are killed when the test ends.
 func StartSentinels(t testing.TB, args ...string) *Sentinels {
 	t.Helper()
 	s := &Sentinels{t: t, Primary: Start(t, args...)}
@@ -36,24 +36,52 @@ func StartSentinels(t testing.TB, args ...string) *Sentinels {
 		file := filepath.Join(dir, "sentinel.conf")
 		s.watcher = append(s.watcher, launch(t, dir, func(port int) []string {
 			conf := fmt.Sprintf("port %d\nbind 127.0.0.1\ndir %s\nsentinel monitor %[3]s 127.0.0.1 %[4]d 2\n"+
-				"sentinel down-after-milliseconds %[3]s 1000\nsentinel failover-timeout %[3]s 3000\n", port, dir, masterName, s.Primary.port)
+				"sentinel down-after-milliseconds %[3]s %[5]d\nsentinel failover-timeout %[3]s 10000\n",
+				port, dir, masterName, s.Primary.port, never.Milliseconds())
 			if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			return []string{file, "--sentinel"}
 		}))
 	}
-	s.Agree(s.Primary)
+	s.agree(s.Primary)
 	return s
 }
 
-// Agree waits until every Sentinel takes a server for the primary and knows of the replica. Until then a failover is not over, and
-// a primary that is killed in it is not replaced.
-func (s *Sentinels) Agree(primary *Server) {
+// FailOver kills the primary, waits until all Sentinels take the replica for the primary, brings the killed one back and waits until
+// it follows. Primary and Replica are the other way round then.
+//
+// Only meanwhile is a primary taken for dead when it is silent for a second, which on a busy machine each is now and then: the
+// Sentinels would replace one that lives by one that has just come back and is empty.
+func (s *Sentinels) FailOver() {
+	s.t.Helper()
+	s.downAfter(time.Second)
+	s.Primary.Kill()
+	s.agree(s.Replica)
+	s.downAfter(never)
+	s.Primary.Restart()
+	Eventually(s.t, time.Minute, "replica", s.Primary.following)
+	s.Primary, s.Replica = s.Replica, s.Primary
+}
+
+const never = time.Hour
+
+func (s *Sentinels) downAfter(silence time.Duration) {
+	s.t.Helper()
+	for _, w := range s.watcher {
+		if answer := w.Do("SENTINEL", "SET", masterName, "down-after-milliseconds", silence.Milliseconds()); answer != "OK" {
+			s.t.Fatalf("redistest: SENTINEL SET: %v", answer)
+		}
+	}
+}
+
+// agree waits until every Sentinel takes a server for the primary and knows of the replica. Until then a failover is not over: a
+// primary that is killed in it is not replaced, and the one from before may become the primary again if it comes back.
+func (s *Sentinels) agree(primary *Server) {
 	s.t.Helper()
 	want := fmt.Sprintf("status=ok,address=%s,slaves=1,sentinels=%d", primary.Addr(), len(s.watcher))
 	for _, w := range s.watcher {
-		Eventually(s.t, 30*time.Second, "Sentinel that knows the primary", func() bool {
+		Eventually(s.t, time.Minute, "Sentinel that knows the primary", func() bool {
 			info, _ := w.Do("INFO", "sentinel").(string)
 			return strings.Contains(info, want)
 		})

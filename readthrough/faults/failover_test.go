@@ -40,19 +40,9 @@ func TestSentinelsReplaceAKilledPrimary(t *testing.T) {
 	play(t, func(t testing.TB) stage {
 		t.Helper()
 		s := redistest.StartSentinels(t)
-		primary, replica := s.Primary, s.Replica
 		return stage{
 			client: func(int) redis.UniversalClient { return s.Client() },
-			fault: func(t testing.TB) {
-				t.Helper()
-				primary.Kill()
-				promoted(t, replica)
-				pass(bound)
-				primary.Restart()
-				follows(t, primary)
-				primary, replica = replica, primary
-				s.Agree(primary)
-			},
+			fault:  func(testing.TB) { s.FailOver() },
 		}
 	})
 }
