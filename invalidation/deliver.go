@@ -98,18 +98,25 @@ func (p *partition) void(d *delivery) {
 	}
 }
 
-// postpone keeps d for the delivery loop. Until it is delivered, L2 is not asked for its ids.
+// postpone keeps d for the delivery loop, unless it was executed meanwhile. Until it is delivered, L2 is not asked for its ids.
 func (p *partition) postpone(d *delivery, err error) {
+	if !p.keep(d, err) {
+		return
+	}
 	tel, ns := p.telemetry(), p.namespace()
+	tel.Count(ns, telemetry.InvalidationPending, int64(max(1, len(d.ids))))
 	tel.Report(ns, "invalidate", err)
+}
+
+// keep adds d to what is pending. False: it was executed meanwhile.
+func (p *partition) keep(d *delivery, err error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !d.fail(err) {
-		return // executed meanwhile
+		return false
 	}
-	tel.Count(ns, telemetry.InvalidationPending, int64(max(1, len(d.ids))))
 	if p.closed {
-		return // nobody delivers any more, which the receipt's Wait says
+		return true // nobody delivers any more, which the receipt's Wait says
 	}
 	p.pending = append(p.pending, d)
 	if len(p.pending) > maxPending {
@@ -119,6 +126,7 @@ func (p *partition) postpone(d *delivery, err error) {
 	p.wanted = true // its success says that Redis is back
 	signal(p.bus.link.wakeDelivery)
 	p.bus.link.poke()
+	return true
 }
 
 // executed notes the server's answer of t. d is pending no more when whoever waits for it is told, so that it finds L2 in use.

@@ -171,6 +171,23 @@ func TestAPinOfAThreadThatOnlyAnotherProgramSavedEndsWithIt(t *testing.T) {
 	})
 }
 
+// The original system accepts it. We cannot, but its id must not stay in the set when its thread has ended.
+func TestTheEmptyIDOfAnotherProgramLeavesTheSetWithItsThread(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		s := process(t, client)
+		save(t, s, "t", "1")
+		o := original{t, client}
+		o.save("", "1", 0)
+		if got := ids(t, s, 10); len(got) != 1 || !client.SIsMember(t.Context(), "agents:threads", "").Val() {
+			t.Fatalf("%q", got)
+		}
+		client.Del(t.Context(), "agents:thread:")
+		if got := ids(t, s, 10); len(got) != 1 || client.SIsMember(t.Context(), "agents:threads", "").Val() {
+			t.Errorf("%q, and the set has the empty id: %t", got, client.SIsMember(t.Context(), "agents:threads", "").Val())
+		}
+	})
+}
+
 func TestSaveIfNoticesAForeignWrite(t *testing.T) {
 	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
 		o := original{t, client}

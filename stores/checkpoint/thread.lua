@@ -39,6 +39,7 @@ local function dead(set, index, states, marks, id)
   if id == '' then
     local order = redis.call('ZSCORE', index, '')
     if order and tonumber(order) < tonumber(now_us()) then redis.call('ZREM', index, '') end
+    if redis.call('EXISTS', states) == 0 then redis.call('SREM', set, '') end -- of the original system, which accepts it
     return true
   end
   local name = name_of(id)
@@ -49,7 +50,8 @@ local function dead(set, index, states, marks, id)
   return true
 end
 
--- next_order is above a version and above every order in the index: the server's time, or one more than the highest. It is text, and put together from text, as Lua is slow to print a number; as one it is exact until the year 2255.
+-- next_order is above a version and above every order in the index: the server's time, or one more than the highest. It is text,
+-- and put together from text, as Lua is slow to print a number; as one it is exact until the year 2255.
 local function next_order(index, version)
   local now = now_us()
   if tonumber(version) < tonumber(now) and redis.call('ZCOUNT', index, now, '+inf') == 0 then return now end
