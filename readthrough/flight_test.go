@@ -302,8 +302,14 @@ func TestAnInvalidationRefusesNoOtherKeysFill(t *testing.T) {
 			return g.pass(ctx, key)
 		}
 		tel := newRecorder()
-		c := open(t, b.with(config{Loader: src, LoadTimeout: 20 * time.Second, Bound: 5 * time.Second, Telemetry: tel}))
+		c := open(t, patient(t, b.with(config{Loader: src, LoadTimeout: 20 * time.Second, Bound: 5 * time.Second, Telemetry: tel})))
 		ready(t, c)
+		invalidate(t, c, "other") // its message may precede the subscription, and L1 is flushed for it
+		if b.client != nil {
+			redistest.Eventually(t, 10*time.Second, "the invalidation is applied", func() bool {
+				return tel.count(telemetry.InvalidationReceived)+tel.count(telemetry.BusGap) > 0
+			})
+		}
 		got := make(chan error, 1)
 		go func() {
 			_, err := c.Get(t.Context(), "k")

@@ -170,6 +170,22 @@ func (b backend) with(cfg config) config {
 	return cfg
 }
 
+// patient gives a cache a link that waits long for a message that is late, as on a busy machine: what was not invalidated
+// stays in L1.
+func patient(t testing.TB, cfg config) config {
+	t.Helper()
+	if cfg.Redis == nil {
+		return cfg
+	}
+	link, err := invalidation.NewLink(invalidation.LinkConfig{Client: cfg.Redis, GapWait: time.Second, Telemetry: cfg.Telemetry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = link.Close(context.Background()) })
+	cfg.Redis, cfg.Link = nil, link
+	return cfg
+}
+
 // onEach runs f in one process without Redis, on a miniredis and on a real server.
 func onEach(t *testing.T, f func(t *testing.T, b backend)) {
 	t.Run("local", func(t *testing.T) { f(t, backend{local: &invalidation.Local{}}) })
