@@ -73,7 +73,7 @@ func New[K comparable, V any](cfg Config[K, V]) (*Cache[K, V], error) {
 	if c.l1, err = l1.New(memory); err != nil {
 		return nil, fmt.Errorf("readthrough: %w", err)
 	}
-	c.flights = &flights[V]{valid: c.l1.Valid, guard: c.l1.Guard, bound: cfg.Bound, lost: c.lost, live: map[string]*flight{}}
+	c.flights = &flights[V]{valid: c.l1.Valid, guard: c.l1.Guard, bound: min(cfg.Bound, 2*cfg.MaxTTL), lost: c.lost, live: map[string]*flight{}}
 	if err := c.join(); err != nil {
 		c.l1.Close()
 		return nil, err

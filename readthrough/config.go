@@ -54,7 +54,8 @@ type Config[K comparable, V any] struct {
 	TTL time.Duration
 	// NegativeTTL is the same for an absence. 0: 10 s, or MaxTTL if that is less. Negative: absences are not cached.
 	NegativeTTL time.Duration
-	// MaxTTL is the longest TTL a loader may set; how long what must not come back is remembered rests on it. 0: 24 h.
+	// MaxTTL is the longest TTL a loader may set, and no load is joined for longer after it began; how long what must not come
+	// back is remembered rests on it. 0: 24 h.
 	MaxTTL time.Duration
 	// Jitter is the part of a TTL that is taken off at random, so that what was loaded together does not end together. From 0
 	// to 1. 0: 0.1. Negative: none.

@@ -330,6 +330,24 @@ func TestAnInvalidationRefusesNoOtherKeysFill(t *testing.T) {
 	})
 }
 
+// What is joined is no older than what L1 may answer.
+func TestALoadIsNotJoinedForLongerThanMaxTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, g := newSource(map[string]int{"k": 7}), newGate(t)
+		src.on = g.pass
+		c := open(t, config{Name: "test", Loader: src, Bound: time.Hour, MaxTTL: time.Second})
+		var wg sync.WaitGroup
+		for _, loads := range []int64{1, 1, 2} {
+			wg.Go(func() { wantGet(t, c, "k", 7) })
+			synctest.Wait()
+			wantLoads(t, src, loads)
+			<-time.After(500 * time.Millisecond)
+		}
+		g.release()
+		wg.Wait()
+	})
+}
+
 func TestAnOldFlightIsNotJoined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, g := newSource(map[string]int{"k": 7}), newGate(t)

@@ -54,7 +54,7 @@ type Config struct {
 	// Foreign says that other programs write the threads and tell nobody. L1 is then off, SaveIf notices their writes and
 	// List shows their threads.
 	Foreign bool
-	// ForeignTTL turns L1 on all the same, with no answer that is older than this. From 5 ms to 1 s; 0: off.
+	// ForeignTTL turns L1 on all the same, with no answer that is older than this. From 1 ms to 1 s; 0: off.
 	ForeignTTL time.Duration
 
 	// Telemetry is told what happens. nil: telemetry.Nop.
@@ -120,7 +120,7 @@ func (c Config) validate() error {
 		{"TTL", c.TTL, time.Millisecond, 10 * years, true},
 		{"L1TTL", c.L1TTL, time.Millisecond, time.Hour, false},
 		{"LoadTimeout", c.LoadTimeout, time.Millisecond, 10 * time.Minute, false},
-		{"ForeignTTL", c.ForeignTTL, 5 * time.Millisecond, time.Second, true},
+		{"ForeignTTL", c.ForeignTTL, time.Millisecond, time.Second, true},
 	} {
 		if (f.got < f.min || f.got > f.max) && !(f.off && f.got == 0) {
 			return fmt.Errorf("checkpoint: Config.%s must be from %s to %s, got %s", f.name, f.min, f.max, f.got)
@@ -176,7 +176,7 @@ func (c Config) refresh() time.Duration {
 // cache is the Config as the read path takes it. Absences are not kept: the thread that follows one is saved without waiting.
 func (c Config) cache(l loader) readthrough.Config[string, State] {
 	ttl := max(c.entryTTL(), time.Millisecond)
-	cfg := readthrough.Config[string, State]{
+	return readthrough.Config[string, State]{
 		Name: c.Name, Tenant: c.Tenant, Loader: l,
 		Link: c.Link, NoL2: c.Link != nil, Local: c.Local,
 		Bound: c.Bound, Mode: readthrough.FailClosed,
@@ -184,11 +184,6 @@ func (c Config) cache(l loader) readthrough.Config[string, State] {
 		MaxEntries: c.MaxEntries, MaxCost: c.MaxBytes, Cost: cost,
 		LoadTimeout: c.LoadTimeout, AwaitOther: min(500*time.Millisecond, c.LoadTimeout/2), Telemetry: c.Telemetry,
 	}
-	if c.ForeignTTL > 0 {
-		// A load may be joined for half of B after it began, and another program's write does not part from it.
-		cfg.Bound = min(c.Bound, 2*c.ForeignTTL)
-	}
-	return cfg
 }
 
 // cost of an entry is the length of its state; an empty one costs the least an entry can.

@@ -26,10 +26,10 @@ func TestAConfigThatIsWrongIsRefusedWithTheFieldNamed(t *testing.T) {
 		"Config.Bound must be from 10ms":  func(c *checkpoint.Config) { c.Bound = time.Millisecond },
 		"Config.L1TTL must be from 1ms":   func(c *checkpoint.Config) { c.L1TTL = 1 },
 		"Config.LoadTimeout must be from": func(c *checkpoint.Config) { c.LoadTimeout = time.Hour },
-		"Config.ForeignTTL must be from 5ms to 1s": func(c *checkpoint.Config) {
+		"Config.ForeignTTL must be from 1ms to 1s": func(c *checkpoint.Config) {
 			c.Foreign, c.ForeignTTL = true, time.Second+1
 		},
-		"Config.ForeignTTL must be from 5ms":     func(c *checkpoint.Config) { c.Foreign, c.ForeignTTL = true, time.Millisecond },
+		"Config.ForeignTTL must be from 1ms":     func(c *checkpoint.Config) { c.Foreign, c.ForeignTTL = true, time.Millisecond-1 },
 		"Config.ForeignTTL needs Config.Foreign": func(c *checkpoint.Config) { c.ForeignTTL = time.Second },
 		"Config.RefreshOnLoad needs Config.TTL":  func(c *checkpoint.Config) { c.RefreshOnLoad = true },
 		"Config.MaxEntries must be from 1":       func(c *checkpoint.Config) { c.MaxEntries = -1 },

@@ -147,6 +147,20 @@ func TestALoadIsNotJoinedForLongerThanForeignTTL(t *testing.T) {
 	}
 }
 
+// B is the namespace's, and ForeignTTL each process's own.
+func TestProcessesNeedNotAgreeOnForeignTTL(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		for _, ttl := range []time.Duration{20 * time.Millisecond, time.Second, 0} {
+			s := process(t, client, func(c *checkpoint.Config) { c.Foreign, c.ForeignTTL = ttl > 0, ttl })
+			ready(t, s)
+			save(t, s, "t", "x")
+			if err := s.Delete(t.Context(), "t"); err != nil {
+				t.Errorf("ForeignTTL %s: %v", ttl, err)
+			}
+		}
+	})
+}
+
 // Its mark is found by nobody else.
 func TestAPinOfAThreadThatOnlyAnotherProgramSavedEndsWithIt(t *testing.T) {
 	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {

@@ -47,7 +47,7 @@ type Config struct {
 	// Foreign declares that other programs write the backend without a message, as those of the original system do. Every read
 	// then asks the backend, and List, Find, Reap and Flush make a Redis scan its keyspace.
 	Foreign bool
-	// ForeignTTL lets memory answer for so long although programs write without a message: from 5 ms to 1 s. 0: it does not.
+	// ForeignTTL lets memory answer for so long although programs write without a message: from 1 ms to 1 s. 0: it does not.
 	ForeignTTL time.Duration
 
 	// Bound is B: how old an answer may be after a change was executed and told, whatever fails. From 10 ms to 1 h; 0: 1 s.
@@ -114,8 +114,8 @@ func (c Config) validate() error {
 	if b, ok := c.Backend.(interface{ Tenant() string }); ok && b.Tenant() != c.Tenant {
 		return errors.New("registry: Config.Tenant must be the Backend's tenant, got another one")
 	}
-	if c.ForeignTTL != 0 && (c.ForeignTTL < 5*time.Millisecond || c.ForeignTTL > time.Second) {
-		return fmt.Errorf("registry: Config.ForeignTTL must be 0 or from 5ms to 1s, got %s", c.ForeignTTL)
+	if c.ForeignTTL != 0 && (c.ForeignTTL < time.Millisecond || c.ForeignTTL > time.Second) {
+		return fmt.Errorf("registry: Config.ForeignTTL must be 0 or from 1ms to 1s, got %s", c.ForeignTTL)
 	}
 	for _, f := range []struct {
 		name          string
@@ -166,15 +166,10 @@ func (c Config) log() invalidation.Log {
 
 // cache is the Config as the read path takes it.
 func (c Config) cache() readthrough.Config[string, *snapshot] {
-	cfg := readthrough.Config[string, *snapshot]{
+	return readthrough.Config[string, *snapshot]{
 		Name: c.Name, Tenant: c.Tenant, Loader: loader{c.Backend, c.terms(), c.age()},
 		Link: c.Link, NoL2: c.Link != nil, Local: c.Local, Log: c.log(), Poll: c.Poll, Sole: c.Sole,
 		Bound: c.Bound, Mode: c.Mode, Partitions: 1, TTL: c.age(), MaxTTL: c.age(), NegativeTTL: -1, MaxEntries: 16,
 		LoadTimeout: c.LoadTimeout, Telemetry: c.Telemetry,
 	}
-	if c.ForeignTTL > 0 {
-		// A load may be joined for half of B after it began, and another program's write does not part from it.
-		cfg.Bound = min(c.Bound, 2*c.ForeignTTL)
-	}
-	return cfg
 }

@@ -47,7 +47,7 @@ type Config struct {
 
 	// Foreign says that other programs write these sessions, and tell nobody. Memory is off then, unless ForeignTTL is set.
 	Foreign bool
-	// ForeignTTL is how old an answer may then be. From 5 ms to 1 s; 0: no answer comes from memory. Only with Foreign.
+	// ForeignTTL is how old an answer may then be. From 1 ms to 1 s; 0: no answer comes from memory. Only with Foreign.
 	ForeignTTL time.Duration
 
 	// Telemetry is told what happens. nil: telemetry.Nop.
@@ -108,7 +108,7 @@ func (c Config) validate() error {
 		{"Bound", c.Bound, 10 * time.Millisecond, time.Hour},
 		{"MemoryTTL", c.MemoryTTL, time.Millisecond, time.Hour},
 		{"LoadTimeout", c.LoadTimeout, time.Millisecond, 10 * time.Minute},
-		{"ForeignTTL", c.ForeignTTL, 5 * time.Millisecond, time.Second},
+		{"ForeignTTL", c.ForeignTTL, time.Millisecond, time.Second},
 	} {
 		switch {
 		case f.name == "ForeignTTL" && f.got == 0, f.name == "MemoryTTL" && c.MemoryTTL < 0:
@@ -139,17 +139,14 @@ func (c Config) keep() time.Duration {
 
 // cache is the Config as the read path takes it.
 func (c Config) cache(l loader) readthrough.Config[ID, answer] {
+	keep := max(l.keep, time.Millisecond)
 	cfg := readthrough.Config[ID, answer]{
 		Name: c.Name, Tenant: c.Tenant, Loader: l, Link: c.Link, NoL2: c.Link != nil, Local: c.Local,
-		Bound: c.Bound, Mode: c.Mode, TTL: max(l.keep, time.Millisecond), NegativeTTL: -1, MaxEntries: c.MaxEntries,
+		Bound: c.Bound, Mode: c.Mode, TTL: keep, MaxTTL: keep, NegativeTTL: -1, MaxEntries: c.MaxEntries,
 		LoadTimeout: c.LoadTimeout, Telemetry: c.Telemetry,
 	}
 	if l.keep > 0 {
 		cfg.NegativeTTL = l.keep
-	}
-	if c.Foreign && c.ForeignTTL > 0 {
-		// A load may be joined for half of B after it began, and another program's write does not part from it.
-		cfg.Bound = min(c.Bound, 2*c.ForeignTTL)
 	}
 	return cfg
 }

@@ -31,7 +31,7 @@ func TestConfigFaultsAreRefusedByName(t *testing.T) {
 		"MaxEntries":       func(c *session.Config) { c.MaxEntries = -1 },
 		"LoadTimeout":      func(c *session.Config) { c.LoadTimeout = time.Hour },
 		"ForeignTTL":       func(c *session.Config) { c.Foreign, c.ForeignTTL = true, time.Second+1 },
-		"ForeignTTL must":  func(c *session.Config) { c.Foreign, c.ForeignTTL = true, time.Millisecond },
+		"ForeignTTL must":  func(c *session.Config) { c.Foreign, c.ForeignTTL = true, time.Millisecond-1 },
 		"ForeignTTL must ": func(c *session.Config) { c.ForeignTTL = time.Second },
 	} {
 		cfg := session.Config{Backend: &session.Memory{}}
@@ -57,7 +57,7 @@ func TestSmallestAndLargestConfigsWork(t *testing.T) {
 		"short":                   {Bound: 10 * time.Millisecond, MaxEntries: 1, MemoryTTL: time.Millisecond},
 		"long":                    {TTL: 365 * 24 * time.Hour, Bound: time.Hour, MemoryTTL: time.Hour, LoadTimeout: 10 * time.Minute},
 		"re-arming a short life":  {TTL: 3 * time.Millisecond, RearmOnLoad: true},
-		"foreign, bounded":        {Foreign: true, ForeignTTL: 5 * time.Millisecond},
+		"foreign, bounded":        {Foreign: true, ForeignTTL: time.Millisecond},
 		"foreign, memory is off":  {Foreign: true, MemoryTTL: -1, ForeignTTL: time.Second},
 		"another name and tenant": {Name: "s.1", Tenant: "acme"},
 	} {
