@@ -36,8 +36,16 @@ func (b *Redis) deliver(ctx context.Context, parts []*delivery, asOf uint64) *Re
 func (p *partition) deliver(ctx context.Context, d *delivery) {
 	detached := context.WithoutCancel(ctx) // the commit stands, whatever becomes of the caller
 	executed := make(chan error, 1)
-	if !p.bus.link.spawn(func() { executed <- p.execute(detached, d) }) { // ends within CallTimeout
-		executed <- p.execute(detached, d)
+	attempt := func() {
+		err := p.execute(detached, d)
+		p.attempted(d, err)
+		executed <- err
+	}
+	p.mu.Lock()
+	p.attempts[d] = struct{}{}
+	p.mu.Unlock()
+	if !p.bus.link.spawn(attempt) { // ends within CallTimeout
+		attempt()
 	}
 	var err error
 	select {
@@ -129,6 +137,18 @@ func (p *partition) keep(d *delivery, err error) bool {
 	return true
 }
 
+// attempted notes the end of the attempt that d's caller waits for, if it has not left. The delivery loop, which leaves d alone
+// until then, goes on with what has failed.
+func (p *partition) attempted(d *delivery, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.attempts, d)
+	close(d.attempted)
+	if err != nil && d.fail(err) {
+		signal(p.bus.link.wakeDelivery)
+	}
+}
+
 // executed notes the server's answer of t. d is pending no more when whoever waits for it is told, so that it finds L2 in use.
 func (p *partition) executed(d *delivery, t protocol.Instant, pos l2.Position) {
 	p.mu.Lock()
@@ -179,14 +199,17 @@ func (l *Link) deliveryLoop() {
 	}
 }
 
-// deliverPending tries each pending delivery once, oldest first. It answers whether all were delivered. One that Redis refuses
-// does not hold up the others.
+// deliverPending tries each pending delivery once, oldest first, but those that are being tried, and answers whether all of them
+// were delivered. One that Redis refuses does not hold up the others.
 func (p *partition) deliverPending(ctx context.Context) bool {
 	p.mu.Lock()
 	pending := slices.Clone(p.pending)
 	p.mu.Unlock()
 	delivered := true
 	for _, d := range pending {
+		if _, ok := d.executed(); ok || !d.idle() {
+			continue
+		}
 		if err := p.execute(ctx, d); err != nil {
 			d.fail(err)
 			var refused redis.Error

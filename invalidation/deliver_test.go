@@ -90,6 +90,41 @@ func TestACallerLeavesAtItsDeadlineAndTheInvalidationGoesOn(t *testing.T) {
 	}
 }
 
+func TestACallerWhoLeavesDoesNotHaveItExecutedTwice(t *testing.T) {
+	p := join(t, as(t, redistest.Start(t), "app"))
+	ripe(t, p)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	before := p.Position(0).Seq
+	const n = 20
+	for range n {
+		timed(t, p.Invalidate(gone, []l2.ID{id(t, "x")}, 0))
+	}
+	timed(t, p.invalidate("y"))
+	redistest.Eventually(t, patience, "every message", func() bool { return p.Position(0).Seq >= before+n+1 })
+	if seq := p.Position(0).Seq - before; seq != n+1 {
+		t.Errorf("%d invalidations were executed %d times", n+1, seq)
+	}
+}
+
+// Whoever closes the bus itself may have callers in it.
+func TestCloseKnowsOfWhatACallerIsWaitingFor(t *testing.T) {
+	server := redistest.Start(t)
+	p := join(t, as(t, server, "app"))
+	ripe(t, p)
+	server.Stop()
+	t.Cleanup(server.Cont)
+	receipt := make(chan *invalidation.Receipt, 1)
+	go func() { receipt <- p.invalidate("x") }() // ends with its call
+	redistest.Eventually(t, patience, "the call", func() bool { return p.Attempts() == 1 })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err := p.Close(ctx)
+	if r := <-receipt; r.Executed() || err == nil || !strings.Contains(err.Error(), "1 invalidations of ns not delivered") {
+		t.Errorf("executed %t, and Close says %v", r.Executed(), err)
+	}
+}
+
 // The server refuses the invalidation alone: everything else goes on.
 func TestL2IsNotAskedForWhatIsPending(t *testing.T) {
 	server := redistest.Start(t)

@@ -15,7 +15,8 @@ type delivery struct {
 	all   bool
 	asOf  uint64
 
-	done chan struct{} // closed when the server has executed it, or when it is merged into another
+	attempted chan struct{} // closed when the first attempt to have it executed has ended
+	done      chan struct{} // closed when the server has executed it, or when it is merged into another
 
 	mu   sync.Mutex    // guards the fields below
 	into *delivery     // whose execution executes this one; nil: it stands for itself
@@ -25,13 +26,14 @@ type delivery struct {
 }
 
 func newDelivery(index int, ids []l2.ID, all bool, asOf uint64) *delivery {
-	return &delivery{index: index, ids: ids, all: all, asOf: asOf, done: make(chan struct{})}
+	return &delivery{index: index, ids: ids, all: all, asOf: asOf, attempted: make(chan struct{}), done: make(chan struct{})}
 }
 
 // merge makes one delivery of everything, whose execution executes all of many. They refer to it and not it to them: what
 // nobody waits for is forgotten.
 func merge(index int, many []*delivery) *delivery {
 	all := newDelivery(index, nil, true, 0)
+	close(all.attempted) // it has no caller
 	for _, d := range many {
 		all.asOf = max(all.asOf, d.asOf)
 	}
@@ -45,6 +47,16 @@ func merge(index int, many []*delivery) *delivery {
 		d.mu.Unlock()
 	}
 	return all
+}
+
+// idle says that nobody is trying d for its caller any more.
+func (d *delivery) idle() bool {
+	select {
+	case <-d.attempted:
+		return true
+	default:
+		return false
+	}
 }
 
 // root is the delivery whose execution executes d: d itself, or what it was merged into.

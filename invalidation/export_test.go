@@ -23,3 +23,13 @@ func (b *Redis) SeenSince(part int) int64 {
 
 // MaxPending is how many invalidations wait one by one.
 const MaxPending = maxPending
+
+// Attempts is how many callers have an invalidation on its way to Redis.
+func (b *Redis) Attempts() (n int) {
+	for _, p := range b.parts {
+		p.mu.Lock()
+		n += len(p.attempts)
+		p.mu.Unlock()
+	}
+	return n
+}

@@ -44,6 +44,7 @@ type partition struct {
 	state      State
 	err        error // the last failure; nil after a success
 	pending    []*delivery
+	attempts   map[*delivery]struct{} // under way, for their callers
 }
 
 func newPartition(b *Redis, index int) *partition {
@@ -54,6 +55,7 @@ func newPartition(b *Redis, index int) *partition {
 		wanted:   true,
 		acks:     ackPolls{last: protocol.Never, hurry: make(chan struct{}, 1)},
 		lastSent: protocol.Never, lastUsed: Now(), retryAt: protocol.Never,
+		attempts: map[*delivery]struct{}{},
 	}
 }
 

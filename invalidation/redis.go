@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -152,6 +154,7 @@ func (p *partition) close(ctx context.Context) error {
 	p.closed = true
 	p.carryOut(p.rec.Revoke(p.buf[:0]))
 	flown := p.inflight
+	attempts := slices.Collect(maps.Keys(p.attempts))
 	p.mu.Unlock()
 	if flown != nil {
 		select {
@@ -159,6 +162,19 @@ func (p *partition) close(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
+	for _, d := range attempts {
+		select {
+		case <-d.attempted:
+		case <-ctx.Done():
+		}
+	}
+	p.mu.Lock()
+	for _, d := range attempts {
+		if _, ok := d.executed(); !ok && !slices.Contains(p.pending, d) && d.root() == d {
+			p.pending = append(p.pending, d) // its caller no longer adds it
+		}
+	}
+	p.mu.Unlock()
 	p.deliverPending(ctx)
 	p.mu.Lock()
 	present, last := p.present, p.registered
@@ -166,7 +182,9 @@ func (p *partition) close(ctx context.Context) error {
 	lost := len(p.pending)
 	var cause error
 	if lost > 0 {
-		cause = p.pending[0].failure()
+		if cause = p.pending[0].failure(); cause == nil {
+			cause = ctx.Err() // it is being tried still
+		}
 	}
 	p.mu.Unlock()
 	if present {
