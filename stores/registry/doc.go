@@ -35,12 +35,13 @@
 // sign of life. All of this is the same in memory, Redis and SQL.
 //
 // Reap marks nobody for a silence that was the backend's own. It counts silence only from the begin of the backend's present
-// life: its data is new or was lost (FLUSHALL, restart without data), its server is another one or runs anew (failover, restart
-// with an old file), its clock went back, or for longer than Config.Grace nobody at all beat, registered or reaped. In a life in
-// which nobody has beaten yet, such a silence counts as no more than Config.Grace: one outage after another marks nobody, and
-// a Reap that comes rarely marks after some more of them. What was under way when a database stalled is carried out when it
-// goes on, and does not hide the stall. Where Redis hides its replication id, a failover is noticed by the silence alone. One
-// slow agent that beats alone and more rarely than Config.Grace, without a regular Reap, keeps beginning lives anew.
+// life: its data is new or was lost (FLUSHALL, restart without data), its server is another one or runs anew (failover,
+// restart with an old file), its clock went back, or for longer than Config.Grace nobody at all beat, registered or reaped. In
+// a life in which nobody has beaten yet, such a silence counts as Config.Grace, so that a Reap that comes rarely marks in the
+// end. Therefore outages that follow one another before any agent has beaten add up: the second leaves the agents ttl to beat,
+// each further one Config.Grace less. What was under way when a database stalled is carried out when it goes on, and does not
+// hide the stall. Where Redis hides its replication id, a failover is noticed by the silence alone. One slow agent that beats
+// alone and more rarely than Config.Grace, without a regular Reap, keeps beginning lives anew.
 //
 // # Concurrency
 //
@@ -58,9 +59,10 @@
 //	Redis lost its data               see above
 //	bus out, backend well             reads from memory until the lease ends (Bound), then from the backend
 //	writer dies before it tells       seen within MaxAge; with SQL within Relay and Bound
-//	a record that cannot be read      not in List; Get, Heartbeat, Claim of it are Failed; the others are as ever. In Redis an
-//	                                  empty text, or a key of another type, is none: 404, and who registers replaces it. What
-//	                                  stands under a key that holds another than the letters of an encoded id is nobody's
+//	a record that cannot be read      not in List; Get of it is Failed, in Redis Heartbeat and Claim too; the others are as
+//	                                  ever. In Redis an empty text, or a key of another type, is none: 404, and who registers
+//	                                  replaces it. What stands under a key that holds another than the letters of an encoded
+//	                                  id is nobody's
 //	message lost                      Bound; Watch marks the next list as Resynced
 //	call of an unknown outcome        Failed; told as if it had happened, unless Redis is known to be out. Whom such a
 //	                                  Heartbeat made available is seen within MaxAge; with SQL within Relay and Bound

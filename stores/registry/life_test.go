@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -212,6 +213,36 @@ func TestNobodyIsReapedForTwoOutagesInARow(t *testing.T) {
 			t.Fatal(err)
 		}
 		reapAll(t, s, "b") // who does not come back is dead all the same
+	})
+}
+
+// A run of the server has one name, whatever time zone a session of PostgreSQL has.
+func TestProcessesInOtherTimeZonesDoNotTakeEachOtherForAnotherServer(t *testing.T) {
+	f := newFleet(t, "postgres")
+	in := func(zone string) *registry.Store {
+		address, err := url.Parse(f.database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		options := address.Query()
+		options.Set("timezone", zone)
+		address.RawQuery = options.Encode()
+		cfg := registry.Config{Backend: onSQL(t, registry.SQLConfig{Source: inPostgres(t, address.String())})}
+		lives(&cfg)
+		return open(t, cfg)
+	}
+	here, there := in("UTC"), in("Europe/Berlin")
+	register(t, here, registry.Agent{ID: "dead"}, registry.Agent{ID: "live"})
+	eventually(t, "the mark of the dead", func() bool {
+		if err := here.Heartbeat(t.Context(), "live"); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*registry.Store{here, there} {
+			if ids, err := s.Reap(t.Context(), lifeReap); err != nil || slices.Contains(ids, "dead") {
+				return err == nil
+			}
+		}
+		return false
 	})
 }
 

@@ -156,13 +156,27 @@ func TestWatchHasNoGapBetweenTheSnapshotAndTheChanges(t *testing.T) {
 }
 
 func TestWatchMarksTheSnapshotAfterALoss(t *testing.T) {
-	for name, idle := range map[string]time.Duration{"at once": 0, "idle for longer than B": 4 * bound} {
+	for name, of := range map[string]struct {
+		idle    time.Duration
+		foreign bool
+	}{
+		"at once":                {},
+		"idle for longer than B": {idle: 4 * bound},
+		"where others write too": {foreign: true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t, "redis")
-			a, b := f.open(t), f.open(t)
+			open := func() *registry.Store {
+				return f.open(t, func(cfg *registry.Config) {
+					if of.foreign {
+						cfg.Foreign, cfg.ForeignTTL = true, bound/10
+					}
+				})
+			}
+			a, b := open(), open()
 			register(t, a, registry.Agent{ID: "before"})
 			w := watch(t, b)
-			pass(t, idle) // the caller is busy with the event: nobody waits
+			pass(t, of.idle) // the caller is busy with the event: nobody waits
 			f.redis.Do("FLUSHALL")
 			register(t, a, registry.Agent{ID: "after"})
 			deadline := time.Now().Add(patience)

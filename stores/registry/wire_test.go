@@ -223,6 +223,16 @@ func TestALoadIsNotJoinedForLongerThanForeignTTL(t *testing.T) {
 	}
 }
 
+// B is the namespace's, and ForeignTTL each process's own.
+func TestProcessesNeedNotAgreeOnForeignTTL(t *testing.T) {
+	f := newFleet(t, "miniredis")
+	for _, ttl := range []time.Duration{20 * time.Millisecond, time.Second, 0} {
+		s := f.open(t, func(cfg *registry.Config) { cfg.Foreign, cfg.ForeignTTL = ttl > 0, ttl })
+		eventually(t, "a lease", func() bool { return s.Ready(t.Context()) == nil })
+		register(t, s, registry.Agent{ID: "a"})
+	}
+}
+
 // Agents that were there before this library came, and those of a Redis that lost the index alone.
 func TestAgentsAreFoundWithoutTheIndexOnce(t *testing.T) {
 	server := redistest.Start(t)

@@ -100,7 +100,8 @@ func (s *Store) update(ctx context.Context, op, id string, u Update) (*readthrou
 // Reap marks Offline every agent that was not heard of for longer than ttl and Config.Grace together, and returns their ids,
 // never nil, when that is in force, as Register does; beside a *readthrough.NotInForceError they are marked too. It marks
 // nobody whose silence may be the registry's own: not before that time has passed since the backend lost its data, failed
-// over, was restarted from what it had saved, or heard from nobody at all for longer than Config.Grace.
+// over, was restarted from what it had saved, or heard from nobody at all for longer than Config.Grace. Until
+// an agent has beaten since, further silences count as Config.Grace each.
 func (s *Store) Reap(ctx context.Context, ttl time.Duration) ([]string, error) {
 	if err := checkSilence(ttl); err != nil {
 		return []string{}, err

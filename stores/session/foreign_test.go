@@ -136,3 +136,13 @@ func TestALoadIsNotJoinedForLongerThanForeignTTL(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// B is the namespace's, and ForeignTTL each process's own.
+func TestProcessesNeedNotAgreeOnForeignTTL(t *testing.T) {
+	f := onRedis(t)
+	for _, ttl := range []time.Duration{20 * time.Millisecond, time.Second, 0} {
+		s := f.open(t, func(c *session.Config) { c.Foreign, c.ForeignTTL = ttl > 0, ttl })
+		ready(t, s)
+		save(t, s, of(sid(1), 1))
+	}
+}

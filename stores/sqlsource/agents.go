@@ -81,6 +81,9 @@ SELECT layercache_version({tbl}), n FROM (SELECT count(*) AS n FROM done) counte
 	return a, nil
 }
 
+// startedPostgres names a run of the server, the same in sessions of any time zone.
+const startedPostgres = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint::text"
+
 // agentWords are what the dialects say differently of agents.
 func (s *Source) agentWords() *strings.Replacer {
 	inTouch := func(now, at, grace string) string { // Contact.reaches
@@ -92,7 +95,7 @@ func (s *Source) agentWords() *strings.Replacer {
 			"{gap}", strings.Replace(gap, "{later}", "max", 1),
 			"{beat in touch}", inTouch("{now}", "$4", "$5"), "{put in touch}", inTouch("{now}", "$11", "$12"))
 	}
-	return strings.NewReplacer("{columns}", agentColumns, "{server}", "pg_postmaster_start_time()::text", "{once}", "MATERIALIZED",
+	return strings.NewReplacer("{columns}", agentColumns, "{server}", startedPostgres, "{once}", "MATERIALIZED",
 		"{grace}", "$2::bigint", "{gap}", strings.Replace(gap, "{later}", "greatest", 1),
 		"{beat in touch}", inTouch("c.ms", "$4::bigint", "$5::bigint"), "{put in touch}", inTouch("c.ms", "$11::bigint", "$12::bigint"))
 }
