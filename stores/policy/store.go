@@ -97,8 +97,8 @@ func (s *Store) Put(ctx context.Context, id AgentID, doc *Document) (Version, er
 	return inForce(ctx)(s.PutAsync(ctx, id, doc))
 }
 
-// PutAsync is Put without the wait: it returns after the commit and one attempt to invalidate. This process reads its own
-// write from then on; the receipt's token reads it anywhere.
+// PutAsync is Put without the wait: it returns after the commit and one attempt to invalidate, which goes on if ctx ends. This
+// process reads its own write from then on; the receipt's token reads it anywhere.
 func (s *Store) PutAsync(ctx context.Context, id AgentID, doc *Document) (*readthrough.Receipt, error) {
 	if doc == nil || doc.source == "" {
 		return nil, errors.New("policy: put: the document is nil or zero; make it with ParseDocument or NewDocument")

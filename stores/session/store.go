@@ -61,8 +61,8 @@ func (s *Store) Save(ctx context.Context, v Session) error {
 	return inForce(ctx)(s.SaveAsync(ctx, v))
 }
 
-// SaveAsync is Save without the wait: it returns after the write and one attempt to tell of it. This process reads its own
-// write from then on; the receipt's token reads it anywhere.
+// SaveAsync is Save without the wait: it returns after the write and one attempt to tell of it, which goes on if ctx ends. This
+// process reads its own write from then on; the receipt's token reads it anywhere.
 func (s *Store) SaveAsync(ctx context.Context, v Session) (*readthrough.Receipt, error) {
 	rec, err := v.record()
 	if err != nil {
