@@ -132,9 +132,9 @@ func TestAnInvalidationThatCannotBeDeliveredIsPendingAndReadByItsOwnProcess(t *t
 	c := open(t, config{Name: "test", Redis: impatient(t, proxy.Addr()), Loader: batcher{src}, Bound: bound})
 	other := open(t, config{Name: "test", Redis: server.Client(), Loader: src, Bound: bound})
 	ready(t, c, other)
-	wantGet(t, c, "k", 1)
+	wantGet(t, other, "k", 1) // c may be too impatient to fill
 	stored(t, backend{client: server.Client()}, "k")
-	wantGet(t, other, "k", 1)
+	wantGet(t, c, "k", 1)
 
 	proxy.Blackhole()
 	src.put("k", 2)
@@ -282,7 +282,7 @@ func TestManyPartitionsAnswerLikeOne(t *testing.T) {
 		src := newSource(nil)
 		want := map[string]int{}
 		var keys []string
-		for i := range 200 {
+		for i := range 64 { // miniredis is slow under the race detector
 			keys = append(keys, fmt.Sprint("k", i))
 			src.put(keys[i], 1)
 			want[keys[i]] = 1
