@@ -6,5 +6,5 @@
 --
 -- In one step: nothing of it is left.
 redis.call('SREM', KEYS[3], ARGV[1])
-unlist(KEYS[4], ARGV[1])
+unlist(KEYS[4], ARGV[1], KEYS[2])
 return redis.call('UNLINK', KEYS[1], KEYS[2])

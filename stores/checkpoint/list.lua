@@ -2,15 +2,26 @@
 --
 -- KEYS  1 set of ids, 2 index
 -- ARGV  1 order below which they are listed ('': all), 2 how many, 3 how many ids may be looked at, 4 head of the state keys,
---       5 head of the mark keys
+--       5 head of the mark keys, 6 '1': other programs add ids
 -- Returns {1, ''} if the set has ids that the index lacks and none was listed yet, or if the index is lost; else {0, order to go
 -- on below ('': that was all), then id, order and pin of each}.
+--
+-- An index without threads is lost if a thread lives that it had: one with a mark, or, where nobody else adds any, whichever. A set
+-- that has more ids than may be looked at counts as one that has such a thread.
 --
 -- In one step: each thread that is answered is alive. Ids that are looked at and dead are dropped, so that nobody looks at
 -- them again.
 local listed = redis.call('ZCARD', KEYS[2])
 if redis.call('ZSCORE', KEYS[2], '') then listed = listed - 1 end
-if (ARGV[1] == '' or listed == 0) and redis.call('SCARD', KEYS[1]) > listed then return {1, ''} end
+if ARGV[1] == '' and redis.call('SCARD', KEYS[1]) > listed then return {1, ''} end
+if listed == 0 then
+  local reply = redis.call('SSCAN', KEYS[1], '0', 'COUNT', ARGV[3])
+  for _, id in ipairs(reply[2]) do
+    if not dead(KEYS[1], KEYS[2], ARGV[4], ARGV[5], id) and
+      (ARGV[6] == '0' or redis.call('EXISTS', ARGV[5] .. name_of(id)) == 1) then return {1, ''} end
+  end
+  if reply[1] ~= '0' then return {1, ''} end
+end
 
 local below, left, budget = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local answer = {0, ''}

@@ -35,7 +35,7 @@ func (r *Redis) List(ctx context.Context, q Query) (Listing, error) {
 			return Listing{}, err
 		}
 	}
-	l, behind, err := r.page(ctx, before, q.Limit)
+	l, behind, err := r.page(ctx, before, q)
 	switch {
 	case err != nil || !behind:
 		return l, err
@@ -45,10 +45,10 @@ func (r *Redis) List(ctx context.Context, q Query) (Listing, error) {
 	if err := r.adopt(ctx); err != nil {
 		return Listing{}, err
 	}
-	l, behind, err = r.page(ctx, before, q.Limit)
+	l, behind, err = r.page(ctx, before, q)
 	if err == nil && behind {
 		// Somebody adds to the set alone faster than it is read. What the index has is listed all the same.
-		l, _, err = r.page(ctx, strconv.FormatUint(1<<53, 10), q.Limit)
+		l, _, err = r.page(ctx, strconv.FormatUint(1<<53, 10), q)
 	}
 	return l, err
 }
@@ -56,8 +56,9 @@ func (r *Redis) List(ctx context.Context, q Query) (Listing, error) {
 var errIndexLost = layout.Unavailable(errors.New("checkpoint: the index is lost, and with it the order of this list: begin it anew"))
 
 // page runs list.lua once.
-func (r *Redis) page(ctx context.Context, before string, limit int) (l Listing, behind bool, err error) {
-	answer, err := listScript.Run(ctx, r.client, []string{r.set, r.index}, before, limit, max(looked, limit), r.states, r.marks)
+func (r *Redis) page(ctx context.Context, before string, q Query) (l Listing, behind bool, err error) {
+	answer, err := listScript.Run(ctx, r.client, []string{r.set, r.index},
+		before, q.Limit, max(looked, q.Limit), r.states, r.marks, flag(q.Foreign))
 	if err != nil {
 		return l, false, err
 	}

@@ -130,21 +130,126 @@ func TestNoVersionComesTwiceWhileTheClockIsBehind(t *testing.T) {
 	}
 }
 
+// What the mark knows is not lost with it.
+func TestNoVersionComesTwiceWhereTheIndexIsLostWhileTheClockIsBehind(t *testing.T) {
+	const state, index = "agents:thread:t", "agents:threads.index"
+	for name, end := range map[string]func(t *testing.T, m *miniredis.Miniredis, s *checkpoint.Store){
+		"deleted": func(t *testing.T, _ *miniredis.Miniredis, s *checkpoint.Store) {
+			if err := s.Delete(t.Context(), "t"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"listed and deleted": func(t *testing.T, _ *miniredis.Miniredis, s *checkpoint.Store) {
+			ids(t, s, 10)
+			if err := s.Delete(t.Context(), "t"); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"listed and expired": func(t *testing.T, m *miniredis.Miniredis, s *checkpoint.Store) {
+			ids(t, s, 10)
+			m.FastForward(2 * time.Hour)
+			ids(t, s, 10)
+		},
+		"its state is lost": func(_ *testing.T, m *miniredis.Miniredis, _ *checkpoint.Store) { m.Del(state) },
+		"its state is lost, and it is listed": func(t *testing.T, m *miniredis.Miniredis, s *checkpoint.Store) {
+			m.Del(state)
+			ids(t, s, 10)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, client := redistest.Mini(t)
+			s := open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: client}), TTL: time.Hour})
+			at := time.Unix(1_900_000_000, 0)
+			m.SetTime(at)
+			old := save(t, s, "t", "old life")
+			m.SetTime(at.Add(-time.Hour))
+			m.Del(index)
+			end(t, m, s)
+			m.SetTime(at)
+			if fresh := save(t, s, "t", "new life"); fresh.Version <= old.Version {
+				t.Errorf("version %d after %d", fresh.Version, old.Version)
+			}
+			if _, err := s.SaveIf(t.Context(), "t", nil, old.Version); !errors.Is(err, checkpoint.ErrConflict) {
+				t.Errorf("saved over another life: %v", err)
+			}
+			m.SetTime(at.Add(time.Minute)) // what was kept for it goes
+			ids(t, s, 10)
+			if n := client.ZCard(t.Context(), index).Val(); n != 1 {
+				t.Errorf("%d in the index of one thread", n)
+			}
+		})
+	}
+}
+
 func TestAListWhoseIndexIsLostDoesNotEndAsIfThatWereAll(t *testing.T) {
 	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
-		s := open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: client})})
-		for _, id := range []string{"a", "b", "c", "d"} {
-			save(t, s, id, "x")
+		b := onRedis(t, checkpoint.RedisConfig{Client: client})
+		ours := open(t, checkpoint.Config{Backend: b})
+		foreign := open(t, checkpoint.Config{Backend: b, Foreign: true})
+		o := original{t, client}
+		for name, test := range map[string]struct {
+			*checkpoint.Store
+			save func(id string)
+		}{
+			"ours":         {ours, func(id string) { save(t, ours, id, "x") }},
+			"among others": {foreign, func(id string) { save(t, foreign, id, "x") }},
+			"left behind":  {ours, func(id string) { o.save(id, "x", 0) }},
+		} {
+			flush(t, client)
+			o.save("a b", "an odd id", 0)
+			for _, id := range []string{"a", "b", "c", "d"} {
+				test.save(id)
+			}
+			page, err := test.List(t.Context(), "", 2)
+			if err != nil || page.Next == "" {
+				t.Fatal(err)
+			}
+			client.Del(t.Context(), "agents:threads.index")
+			_, err = test.List(t.Context(), page.Next, 2)
+			unknown(t, name+": the second page", err)
+			if got := ids(t, test.Store, 3); len(got) != 4 {
+				t.Errorf("%s: %q", name, got)
+			}
 		}
-		page, err := s.List(t.Context(), "", 2)
-		if err != nil || page.Next == "" {
-			t.Fatal(err)
-		}
-		client.Del(t.Context(), "agents:threads.index")
-		_, err = s.List(t.Context(), page.Next, 2)
-		unknown(t, "the second page", err)
-		if got := ids(t, s, 3); len(got) != 4 {
-			t.Errorf("%q", got)
+	})
+}
+
+// What the set has besides was never in the index.
+func TestAListEndsWhenAllThatIsLeftOfItHasEnded(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		b := onRedis(t, checkpoint.RedisConfig{Client: client})
+		o := original{t, client}
+		for name, test := range map[string]struct {
+			id     string
+			shared bool
+		}{
+			"an odd id":               {id: "a b"},
+			"an odd id, Foreign":      {id: "a b", shared: true},
+			"the empty id":            {id: ""},
+			"the empty id, Foreign":   {id: "", shared: true},
+			"an id of after page one": {id: "new", shared: true},
+		} {
+			flush(t, client)
+			s := open(t, checkpoint.Config{Backend: b, Foreign: test.shared})
+			for _, id := range []string{"t1", "t2", "t3"} {
+				save(t, s, id, "x")
+			}
+			page, err := s.List(t.Context(), "", 2)
+			if err != nil || page.Next == "" {
+				t.Fatal(err)
+			}
+			o.save(test.id, "x", 0)
+			for _, id := range []string{"t1", "t2", "t3"} {
+				if err := s.Delete(t.Context(), id); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if last, err := s.List(t.Context(), page.Next, 2); err != nil || len(last.Threads) > 0 || last.Next != "" {
+				t.Errorf("%s: %+v, %v", name, last, err)
+			}
+			if _, ok := o.load(test.id); !ok || !slices.Equal(o.list(), []string{test.id}) {
+				t.Errorf("%s: %t, %q", name, ok, o.list())
+			}
 		}
 	})
 }
@@ -185,6 +290,28 @@ func TestAMarkThatIsNotOursCountsForNothing(t *testing.T) {
 			}
 			if err := s.Delete(t.Context(), "t"); err != nil {
 				t.Errorf("%q: %v", mark, err)
+			}
+		}
+	})
+}
+
+func TestDeleteRemembersNoVersionOfAMarkThatIsNotOurs(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		s := open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: client})})
+		const key = "agents:thread.mark:t"
+		for _, mark := range []string{"9999999999999999 1 0", "9007199254740992 1 0", "99999999999999999 1 0", "1e15 1 0", "a list"} {
+			save(t, s, "t", "1")
+			client.Del(t.Context(), key)
+			if mark == "a list" {
+				client.RPush(t.Context(), key, mark)
+			} else {
+				client.Set(t.Context(), key, mark, 0)
+			}
+			if err := s.Delete(t.Context(), "t"); err != nil {
+				t.Fatalf("%q: %v", mark, err)
+			}
+			if v := save(t, s, "t", "2").Version; v > checkpoint.Version(time.Now().Add(time.Hour).UnixMicro()) {
+				t.Fatalf("%q: version %d after it", mark, v)
 			}
 		}
 	})

@@ -12,8 +12,8 @@
 -- index longer, and one in ten of the others, looks at four ids in it and drops the dead: so the index cannot only grow, as it is
 -- expected to shrink while more than a quarter of it is dead, and the dead leave it also where no thread is new.
 local exists = redis.call('EXISTS', KEYS[1]) == 1
-local version, length, pin = '0', -1, '0'
-if exists then version, length, pin = mark_of(KEYS[2]) end
+local version, length, pin = mark_of(KEYS[2])
+if not exists then pin = '0' end
 
 if ARGV[4] then
   local current = version

@@ -181,6 +181,7 @@ func TestHalfASurrogatePairIsRefusedWhereItWouldChange(t *testing.T) {
 		`{"todos":[{"content":"\ud83dx","status":"pending"}]}`: "todos[0].content",
 		`{"scratchpad":{"\ud83d":1}}`:                          "scratchpad",
 		`{"\ud83d":1}`:                                         "",
+		`{"a":"\\","\ud83d":1}`:                                "",
 	} {
 		_, err := checkpoint.ParseSnapshot([]byte(data))
 		if e, ok := errors.AsType[*checkpoint.SnapshotError](err); !ok || e.Field != field || !strings.Contains(e.Reason, "surrogate") {
@@ -189,6 +190,7 @@ func TestHalfASurrogatePairIsRefusedWhereItWouldChange(t *testing.T) {
 	}
 	for _, data := range []string{
 		`{"todos":[],"files":{"a":"😀\\ud83d"},"scratchpad":{"k":"\ud83d"}}`, `{"todos":[],"files":{"a":"\ufffd"},"scratchpad":{},"u":"\ude00"}`,
+		`{"todos":[],"files":{},"scratchpad":{"\ufffd":["\ud83d",{"\ud83d":1}]},"u":"\ude00","\ufffd":{"\ud83d":1}}`,
 	} {
 		if got := encode(t, parse(t, data)); got != strings.ReplaceAll(data, `\ufffd`, "\ufffd") {
 			t.Errorf("%s is %s", data, got)

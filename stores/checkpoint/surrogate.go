@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -42,12 +43,29 @@ func escaped(raw []byte) (unit rune, ok bool) {
 	return rune(n), err == nil
 }
 
-// halfNamed says whether that is so of a name. What the fields hold is kept as it is.
+// halfNamed says whether that is so of a name in raw, which is the object of fields. What the fields hold is kept as it is.
 func halfNamed(fields map[string]json.RawMessage, raw []byte) bool {
 	for name := range fields {
 		if strings.ContainsRune(name, utf8.RuneError) {
-			return half(raw)
+			return half(names(raw))
 		}
 	}
 	return false
+}
+
+// names is a JSON object without what its fields hold.
+func names(raw []byte) (all []byte) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	_, _ = d.Token() // the brace
+	for d.More() {
+		begin := d.InputOffset()
+		if _, err := d.Token(); err != nil {
+			return raw
+		}
+		all = append(all, raw[begin:d.InputOffset()]...)
+		if d.Decode(new(json.RawMessage)) != nil {
+			return raw
+		}
+	}
+	return all
 }

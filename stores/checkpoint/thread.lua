@@ -2,20 +2,24 @@
 -- in the set of ids, which the original system reads, and its id in the index, whose scores are the order of the saves.
 --
 -- A mark is '<version> <length of the state> <1: pinned>' and lives as long as the state. It counts for nothing without a
--- state, and its version for nothing if the state has another length: then somebody else wrote the state. An id that is
--- in the set or the index without a state is a dead one, and is dropped by whoever meets it. Where the server's clock was set back,
--- an order can lie before it: what is dropped then leaves its order in the index under the id '', which no thread has, until
--- the clock has passed it. So no order is given twice.
+-- state, and its version for nothing if the state has another length: then somebody else wrote the state. But its version was given:
+-- the thread gets only higher ones. An id that is in the set or the index without a state is a dead one, and is dropped by
+-- whoever meets it. Where the server's clock was set back, an order can lie before it: what is dropped then leaves its order, or its
+-- mark's version if that is higher, in the index under the id '', which no thread has, until the clock has passed it. So no order is
+-- given twice.
 
 -- name_of is the last part of an id's keys, as layout.Space makes it.
 local function name_of(id)
   return (string.gsub(id, '[^A-Za-z0-9._:%-]', function(c) return string.format('%%%02X', string.byte(c)) end))
 end
 
--- mark_of answers version ('0': none), length and pin of a live thread.
+-- mark_of answers version ('0': none), length and pin of a live thread; of another only the version means anything.
 local function mark_of(key)
-  local version, length, pin = string.match(redis.call('GET', key) or '', '^(%d+) (%d+) ([01])$')
-  if version and math.max(#version, #length) > 16 then version, length, pin = nil, nil, nil end -- not ours
+  local mark = redis.pcall('GET', key) -- an error where it is no string
+  local version, length, pin = string.match(type(mark) == 'string' and mark or '', '^(%d+) (%d+) ([01])$')
+  if version and (math.max(#version, #length) > 16 or math.max(tonumber(version), tonumber(length)) >= 2^53) then
+    version, length, pin = nil, nil, nil -- not ours
+  end
   return version or '0', tonumber(length or -1), pin or '0'
 end
 
@@ -25,12 +29,11 @@ local function now_us()
   return time[1] .. string.sub('00000' .. time[2], -6)
 end
 
--- unlist takes an id out of the index.
-local function unlist(index, id)
-  local order = redis.call('ZSCORE', index, id)
-  if order and redis.call('ZREM', index, id) == 1 and tonumber(order) >= tonumber(now_us()) then
-    redis.call('ZADD', index, 'GT', order, '')
-  end
+-- unlist takes an id out of the index. The mark may know a higher order than an index that was lost.
+local function unlist(index, id, mark)
+  local order = math.max(tonumber(redis.call('ZSCORE', index, id) or 0), tonumber((mark_of(mark))))
+  redis.call('ZREM', index, id)
+  if order >= tonumber(now_us()) then redis.call('ZADD', index, 'GT', string.format('%.0f', order), '') end
 end
 
 -- dead says whether an id has no state, and then drops it. The set keeps an id that has a state under a name of the original
@@ -44,7 +47,7 @@ local function dead(set, index, states, marks, id)
   end
   local name = name_of(id)
   if redis.call('EXISTS', states .. name) == 1 then return false end
-  unlist(index, id)
+  unlist(index, id, marks .. name)
   redis.call('UNLINK', marks .. name)
   if name == id or redis.call('EXISTS', states .. id) == 0 then redis.call('SREM', set, id) end
   return true

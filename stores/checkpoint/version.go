@@ -6,11 +6,15 @@ import (
 	"strconv"
 )
 
-// Version names one state of a thread, for SaveIf. No two states of a thread have the same one, also if the thread expired or was
-// deleted between them, the server's clock was set back, or Redis was emptied; one that is saved later has a higher one. (A Redis
-// that was emptied while its clock is behind cannot know. With Config.Foreign a version stands for the bytes of the state, and two
-// states with the same bytes have the same one.) 0 is the version of a thread that does not exist. What a number says beyond that
-// is the backend's own affair.
+// Version names one state of a thread, for SaveIf. No two states that are saved here have the same one, also if the thread expired
+// or was deleted between them, the server's clock was set back, or Redis was emptied; one that is saved later has a higher one. (A
+// Redis that was emptied, or lost both the index and the thread, while its clock is behind cannot know.)
+//
+// With Config.Foreign, and without it for a state that another program saved or whose mark was lost, a version stands for the bytes:
+// states with the same bytes have the same one, and it says nothing of the order. Without Config.Foreign, a state that another program
+// put in place of one as long has the version of that one.
+//
+// 0 is the version of a thread that does not exist. What a number says beyond that is the backend's own affair.
 type Version uint64
 
 // foreign marks a version that stands for the bytes of a state that another program may have written: the other 60 bits
