@@ -42,6 +42,8 @@ func (s *Store) instead(ctx context.Context, demands []Demand, cause error) (Ver
 // takeShare decides by what is this process's own share of the limits.
 func (s *Store) takeShare(demands []Demand, each []Result, wait time.Duration) {
 	shares := make([]Demand, len(demands))
+	now := s.share.lock()
+	defer s.share.mu.Unlock()
 	tooMuch, most := false, s.cfg.MaxDenied
 	for i, d := range demands {
 		d.Limit.Max /= s.cfg.Processes
@@ -49,7 +51,7 @@ func (s *Store) takeShare(demands []Demand, each []Result, wait time.Duration) {
 			d.Limit.Burst /= s.cfg.Processes
 		}
 		shares[i] = d
-		counted, room := s.share.room(d, most)
+		counted, room := s.share.room(d, most, now)
 		if !counted {
 			most-- // for the demands after it
 		}
@@ -64,8 +66,7 @@ func (s *Store) takeShare(demands []Demand, each []Result, wait time.Duration) {
 		}
 		return
 	}
-	answers, _ := s.share.Take(context.Background(), shares) // fails with its context only
-	for i, a := range answers {
+	for i, a := range s.share.take(shares, now) {
 		each[i] = a.result(s.clock, shares[i].Limit, s.clock.now())
 		each[i].Degraded = true
 	}

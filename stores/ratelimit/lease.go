@@ -117,13 +117,18 @@ func (l *Lease) ask(ctx context.Context, n int64) (Result, error) {
 	if n < 1 || n > l.cfg.Limit.Max {
 		return Result{}, demand.check()
 	}
+	asked := false
 	for range patience {
 		now := l.store.clock.now()
 		if d := l.denial.Load(); d != nil && d.holds(l.cfg.Limit, n, now) {
 			return d.result(l.store.clock, n, now), nil
 		}
 		if ctx.Err() != nil {
-			v, err := l.store.instead(ctx, []Demand{demand}, gone(ctx))
+			cause := gone(ctx)
+			if asked {
+				cause = layout.Unavailable(ctx.Err())
+			}
+			v, err := l.store.instead(ctx, []Demand{demand}, cause)
 			return v.Result, err
 		}
 		f, err := l.join(n)
@@ -131,6 +136,7 @@ func (l *Lease) ask(ctx context.Context, n int64) (Result, error) {
 			return Result{}, err
 		}
 		if f != nil {
+			asked = true
 			select {
 			case <-f.done:
 				err = f.err

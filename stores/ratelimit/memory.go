@@ -117,10 +117,9 @@ func (m *Memory) clear(now time.Duration) {
 }
 
 // room says whether a demand's key is counted here, and if not, whether it can be, with no more than most keys. When they are
-// all in use it looks for such that are over, which costs as much as there are keys, ten times a second at most.
-func (m *Memory) room(d Demand, most int) (counted, room bool) {
-	now := m.lock()
-	defer m.mu.Unlock()
+// all in use it looks for such that are over, which costs as much as there are keys, ten times a second at most. The caller
+// holds the lock until it has taken.
+func (m *Memory) room(d Demand, most int, now time.Duration) (counted, room bool) {
 	if d.Limit.Algorithm == GCRA {
 		_, counted = m.gcra[d.Key]
 	} else {
@@ -189,6 +188,10 @@ func (m *Memory) Take(ctx context.Context, demands []Demand) ([]Answer, error) {
 	}
 	now := m.lock()
 	defer m.mu.Unlock()
+	return m.take(demands, now), nil
+}
+
+func (m *Memory) take(demands []Demand, now time.Duration) []Answer {
 	answers := make([]Answer, len(demands))
 	all := true
 	for i, d := range demands {
@@ -200,7 +203,7 @@ func (m *Memory) Take(ctx context.Context, demands []Demand) ([]Answer, error) {
 			answers[i] = m.spend(d, now)
 		}
 	}
-	return answers, nil
+	return answers
 }
 
 // judge says whether a demand fits, and changes nothing.

@@ -21,38 +21,42 @@ const (
 type outage struct {
 	clock clock
 
-	down     atomic.Pointer[down] // nil: the backend is not known to be out
-	failures atomic.Int32         // failures since the last success
+	known    atomic.Pointer[standing] // nil at first: the backend is not known to be out
+	failures atomic.Int32             // failures since the last success
 
-	mu    sync.Mutex // guards pause; down is set and unset with it, and without it one probe follows another
+	mu    sync.Mutex // guards pause; outages and recoveries are noted with it, and without it one probe follows another
 	pause time.Duration
 }
 
-// down is a backend that is known to be out.
-type down struct {
-	until int64 // no call before this moment
-	cause error
+// standing is what is known of the backend. Each outage, probe and recovery has one of its own, so that a call that ends sees
+// whether there was any since it began.
+type standing struct {
+	cause error // nil: the backend is not known to be out
+	until int64 // if it is, no call before this moment
 }
 
-// enter says whether a call may be made. While the backend is out one call at a time may be, after each pause: the probe. It
-// is told from the others by what is known while it is under way; nil: the call is no probe.
-func (o *outage) enter(timeout time.Duration) (probe *down, err error) {
-	known := o.down.Load()
-	if known == nil {
-		return nil, nil
+func (s *standing) out() bool { return s != nil && s.cause != nil }
+
+// enter says whether a call may be made, and what is known while it is under way. While the backend is out one call at a time
+// may be, after each pause: the probe.
+func (o *outage) enter(timeout time.Duration) (known *standing, err error) {
+	known = o.known.Load()
+	if !known.out() {
+		return known, nil
 	}
 	if now := o.clock.now(); now >= known.until {
-		probe = &down{until: now + int64(timeout), cause: known.cause}
-		if o.down.CompareAndSwap(known, probe) {
+		probe := &standing{cause: known.cause, until: now + int64(timeout)}
+		if o.known.CompareAndSwap(known, probe) {
 			return probe, nil
 		}
 	}
 	return nil, fmt.Errorf("%w: known to be out: %w", readthrough.ErrUnavailable, known.cause)
 }
 
-// leave learns from how a call ended. That its caller has gone says nothing of the backend, and the next call probes instead;
-// that callers' deadlines pass does when it happens again and again. What calls from before the outage say is known already.
-func (o *outage) leave(ctx context.Context, probe *down, err error) {
+// leave learns from how a call ended, given what enter answered it. That its caller has gone says nothing of the backend, and the
+// next call probes instead; that callers' deadlines pass does when it happens again and again. That a call failed which began
+// before an outage or a recovery is known already, or over.
+func (o *outage) leave(ctx context.Context, known *standing, err error) {
 	if err == nil || !errors.Is(err, readthrough.ErrUnavailable) {
 		if o.failures.Load() != 0 {
 			o.recover()
@@ -60,22 +64,21 @@ func (o *outage) leave(ctx context.Context, probe *down, err error) {
 		return
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
-		if probe != nil {
-			o.down.CompareAndSwap(probe, &down{until: o.clock.now(), cause: probe.cause})
+		if known.out() {
+			o.known.CompareAndSwap(known, &standing{cause: known.cause, until: o.clock.now()})
 		}
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	known := o.down.Load()
-	if known != nil && known != probe {
+	if o.known.Load() != known {
 		return
 	}
-	if n := o.failures.Add(1); ctx.Err() != nil && n < 3 && known == nil {
+	if n := o.failures.Add(1); ctx.Err() != nil && n < 3 && !known.out() {
 		return
 	}
 	o.pause = min(max(shortestPause, 2*o.pause), longestPause)
-	o.down.Store(&down{until: o.clock.now() + int64(o.pause), cause: err})
+	o.known.Store(&standing{cause: err, until: o.clock.now() + int64(o.pause)})
 }
 
 func (o *outage) recover() {
@@ -83,13 +86,15 @@ func (o *outage) recover() {
 	defer o.mu.Unlock()
 	o.pause = 0
 	o.failures.Store(0)
-	o.down.Store(nil)
+	if o.known.Load().out() {
+		o.known.Store(&standing{})
+	}
 }
 
 // state answers how long the backend is left alone from now on, and why it is out, nil if it is not.
 func (o *outage) state() (wait time.Duration, cause error) {
-	known := o.down.Load()
-	if known == nil {
+	known := o.known.Load()
+	if !known.out() {
 		return 0, nil
 	}
 	return max(0, time.Duration(known.until-o.clock.now())), known.cause

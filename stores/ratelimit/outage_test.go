@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,6 +118,30 @@ func TestTheLocalShareCountsSoManyKeysAndDeniesOthersUntilSomeAreOver(t *testing
 			t.Errorf("%+v, %v", v, err)
 		}
 	})
+}
+
+func TestTheLocalShareCountsNoMoreKeysThatComeAtTheSameMoment(t *testing.T) {
+	m := meddle(&ratelimit.Memory{})
+	m.fail(errDown)
+	s := open(t, ratelimit.Config{Backend: m, OnFailure: ratelimit.LocalShare, MaxDenied: 1})
+	for round := range 20_000 {
+		var here, allowed atomic.Int32
+		together(2, func() {
+			key := fmt.Sprint(here.Add(1))
+			for here.Load() < 2 {
+				runtime.Gosched()
+			}
+			if r, err := s.Allow(t.Context(), key, 1, hour(5)); err != nil {
+				t.Error(err)
+			} else if r.Allowed {
+				allowed.Add(1)
+			}
+		})
+		if n := allowed.Load(); n != 1 {
+			t.Fatalf("round %d: %d keys are counted, want 1", round, n)
+		}
+		_, _ = s.Reset(t.Context(), "1"), s.Reset(t.Context(), "2") // they fail, and free the share
+	}
 }
 
 func TestNothingIsCountedAsZeroWhileTheBackendIsOut(t *testing.T) {

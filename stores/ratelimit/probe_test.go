@@ -164,6 +164,85 @@ func TestAProbeThatIsCancelledAfterTheRecoveryEndsNothing(t *testing.T) {
 	})
 }
 
+func TestACallFromBeforeAnOutageThatFailsAfterTheRecoveryBeginsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meddle(&ratelimit.Memory{})
+		s := open(t, ratelimit.Config{Backend: m, Timeout: 250 * time.Millisecond})
+		var straggler sync.WaitGroup
+		m.set(func(m *meddler) { m.there = time.Hour }) // hangs
+		straggler.Go(func() {
+			if _, err := s.Allow(t.Context(), "early", 1, fixed); !errors.Is(err, readthrough.ErrUnavailable) {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		m.set(func(m *meddler) { m.there, m.err = 0, errDown })
+		if _, err := s.Allow(t.Context(), "k", 1, fixed); err == nil {
+			t.Fatal("it is not down")
+		}
+		m.fail(nil)
+		pass(50 * time.Millisecond)
+		allow(t, s, "probe", 1, fixed)
+		straggler.Wait()
+		if h := s.Health(); h.State != invalidation.Up {
+			t.Errorf("%+v", h)
+		}
+		allow(t, s, "k", 1, fixed)
+		m.fail(errDown)
+		if _, err := s.Allow(t.Context(), "k", 1, fixed); err == nil || s.Health().State != invalidation.Down {
+			t.Error("another outage is not noticed")
+		}
+	})
+}
+
+// A call from before the outage has succeeded while the probe was under way.
+func TestAProbeThatFailsAfterTheRecoveryBeginsNoOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meddle(&ratelimit.Memory{})
+		s := open(t, ratelimit.Config{Backend: m, Timeout: 250 * time.Millisecond})
+		var group sync.WaitGroup
+		early := m.hold()
+		group.Go(func() { allow(t, s, "early", 1, fixed) })
+		synctest.Wait()
+		m.fail(errDown)
+		if _, err := s.Allow(t.Context(), "k", 1, fixed); err == nil {
+			t.Fatal("it is not down")
+		}
+		m.set(func(m *meddler) { m.there, m.err = time.Hour, nil })
+		pass(50 * time.Millisecond)
+		group.Go(func() {
+			if _, err := s.Allow(t.Context(), "probe", 1, fixed); !errors.Is(err, readthrough.ErrUnavailable) {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		early()
+		group.Wait()
+		if h := s.Health(); h.State != invalidation.Up {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
+// The deadlines pass at the moment when the request brings one permit for all of them.
+func TestACallerWhoseTimeEndsWhileALeaseAsksIsAnsweredAsConfigured(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for range 20 {
+			m := meddle(&ratelimit.Memory{})
+			m.set(func(m *meddler) { m.there = 10 * time.Millisecond })
+			s := open(t, ratelimit.Config{Backend: m, OnFailure: ratelimit.AllowAny})
+			l := leaseOf(t, s, ratelimit.LeaseConfig{Limit: hour(1000), Block: 1})
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			together(20, func() {
+				if r, err := l.Allow(ctx, 1); err != nil || !r.Allowed {
+					t.Errorf("%+v, %v", r, err)
+				}
+			})
+			cancel()
+		}
+	})
+}
+
 func TestACallerWhoIsGoneBeforehandIsDeniedWhateverTheConfig(t *testing.T) {
 	for _, policy := range []ratelimit.Failure{ratelimit.Deny, ratelimit.AllowAny, ratelimit.LocalShare} {
 		m := meddle(&ratelimit.Memory{})

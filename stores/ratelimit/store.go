@@ -55,14 +55,14 @@ func (s *Store) reach(ctx context.Context, f func(context.Context) error) error 
 	if ctx.Err() != nil {
 		return gone(ctx)
 	}
-	probe, err := s.outage.enter(s.cfg.Timeout)
+	known, err := s.outage.enter(s.cfg.Timeout)
 	if err != nil {
 		return err
 	}
 	bounded, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	err = f(bounded)
-	s.outage.leave(ctx, probe, err)
+	s.outage.leave(ctx, known, err)
 	return err
 }
 
