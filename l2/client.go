@@ -28,7 +28,7 @@ const (
 // ClientConfig describes a client of Redis. However it is printed, by itself or in an exported field, it shows no secret; but
 // in an unexported field of something else package fmt hides nothing.
 type ClientConfig struct {
-	// URL is redis://[user[:password]@]host[:port][/db], or rediss:// for TLS, without parameters. It stands for Addrs,
+	// URL is redis://[[user]:password@]host[:port][/db], or rediss:// for TLS, without parameters. It stands for Addrs,
 	// Username, Password and DB, which must be empty beside it; Mode must be Standalone.
 	URL string
 	// Addrs are host:port: one of the server, some of the Cluster, or those of the Sentinels. Empty without a URL means
@@ -37,7 +37,8 @@ type ClientConfig struct {
 	Mode  Mode
 	// MasterName is the primary's name in Mode Sentinel, and empty otherwise.
 	MasterName string
-	// Username and Password authenticate with the server, the other two with the Sentinels.
+	// Username and Password authenticate with the server, the other two with the Sentinels. A user needs a password: without one
+	// go-redis would not name the user.
 	Username         string
 	Password         string
 	SentinelUsername string
@@ -70,7 +71,7 @@ func (c ClientConfig) LogValue() slog.Value {
 func (c ClientConfig) MarshalText() ([]byte, error) { return []byte(c.LogValue().String()), nil }
 
 // errURL says nothing of the URL: it may hold a password.
-var errURL = errors.New("l2: ClientConfig.URL is not a Redis URL, which is redis://[user[:password]@]host[:port][/db] or rediss://, " +
+var errURL = errors.New("l2: ClientConfig.URL is not a Redis URL, which is redis://[[user]:password@]host[:port][/db] or rediss://, " +
 	"without parameters, and with / ? # % of the password percent-encoded")
 
 // NewClient makes a client without any I/O: short timeouts, context deadlines heeded, nothing retried. The caller closes it.
@@ -129,8 +130,11 @@ func (c ClientConfig) fromURL(o *redis.UniversalOptions) error {
 		return errURL
 	}
 	u, err := redis.ParseURL(c.URL)
-	if err != nil {
+	switch {
+	case err != nil:
 		return errURL
+	case u.Username != "" && u.Password == "":
+		return errors.New("l2: ClientConfig.URL names a user without a password; a password alone stands behind a colon, redis://:password@host")
 	}
 	o.Addrs, o.Username, o.Password, o.DB = []string{u.Addr}, u.Username, u.Password, u.DB
 	if o.TLSConfig == nil {
@@ -155,6 +159,10 @@ func (c ClientConfig) check(o *redis.UniversalOptions) error {
 		return errors.New("l2: ClientConfig.MasterName is required in Mode Sentinel")
 	case c.Mode != Sentinel && (c.MasterName != "" || c.SentinelUsername != "" || c.SentinelPassword != ""):
 		return errors.New("l2: ClientConfig.MasterName and the Sentinel credentials need Mode Sentinel")
+	case c.Username != "" && c.Password == "":
+		return errors.New("l2: ClientConfig.Username needs Password")
+	case c.SentinelUsername != "" && c.SentinelPassword == "":
+		return errors.New("l2: ClientConfig.SentinelUsername needs SentinelPassword")
 	case c.Mode == Cluster && c.DB != 0:
 		return errors.New("l2: ClientConfig.DB must be 0 in Mode Cluster")
 	case c.Mode == Standalone && len(o.Addrs) > 1:

@@ -91,6 +91,33 @@ func TestWrongClientConfigsAreRefusedByName(t *testing.T) {
 	}
 }
 
+// Without a password go-redis drops the user, and the connection would be the default user's.
+func TestAUserWithoutAPasswordIsRefused(t *testing.T) {
+	sentinels := l2.ClientConfig{Mode: l2.Sentinel, Addrs: []string{"h:1"}, MasterName: "m"}
+	one, other := sentinels, sentinels
+	one.SentinelUsername = "s3cret"
+	other.Username, other.SentinelPassword = "s3cret", "s3cret"
+	for _, c := range []struct {
+		want string
+		cfg  l2.ClientConfig
+	}{
+		{"ClientConfig.Username needs Password", l2.ClientConfig{Username: "s3cret"}},
+		{"ClientConfig.Username needs Password", l2.ClientConfig{Mode: l2.Cluster, Addrs: []string{"h:1"}, Username: "s3cret"}},
+		{"ClientConfig.Username needs Password", other},
+		{"ClientConfig.SentinelUsername needs SentinelPassword", one},
+		{"ClientConfig.URL names a user without a password", l2.ClientConfig{URL: "redis://s3cret@h:1"}},
+		{"ClientConfig.URL names a user without a password", l2.ClientConfig{URL: "rediss://s3cret:@h:1/0"}},
+	} {
+		client, err := l2.NewClient(c.cfg)
+		if err == nil {
+			t.Errorf("%s: accepted", c.want)
+			_ = client.Close()
+		} else if !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%v, want %s", err, c.want)
+		}
+	}
+}
+
 // To go-redis these are the local Redis, or another one than they say.
 func TestAURLThatNamesNoHostOrSaysMoreIsRefusedAndNotShown(t *testing.T) {
 	for _, url := range []string{

@@ -22,7 +22,7 @@ const handoff = 10 * time.Millisecond
 type flights[V any] struct {
 	valid func(l1.Guard) bool
 	guard func(hash uint64) l1.Guard
-	bound time.Duration // half of it is how long a load may be joined
+	bound time.Duration     // half of it is how long a load may be joined
 	lost  func(error) error // what the error of a load is to its callers
 
 	group singleflight.Group

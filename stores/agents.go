@@ -43,7 +43,7 @@ func agentPart(o *Opening, c chosen) part {
 			return tried.Validate()
 		},
 		connect: func(ctx context.Context) (err error) {
-			cfg.Backend, err = c.Agents(ctx, o)
+			cfg.Backend, err = made(c.Agents(ctx, o))
 			cfg.Listener = o.listener
 			return err
 		},

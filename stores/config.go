@@ -47,7 +47,7 @@ type Settings map[string]Secret
 
 // RedisConfig names a Redis. The zero RedisConfig is none.
 type RedisConfig struct {
-	// URL is redis://[user[:password]@]host[:port][/db], or rediss:// for TLS. A '/', '?', '#' or '%' of the password is
+	// URL is redis://[[user]:password@]host[:port][/db], or rediss:// for TLS. A '/', '?', '#' or '%' of the password is
 	// percent-encoded. Beside the addresses below it must be empty.
 	URL Secret `key:"url"`
 	// Addrs, with Cluster or MasterName set, are those of a Redis Cluster or of Sentinels.
@@ -56,10 +56,10 @@ type RedisConfig struct {
 	Cluster bool `key:"cluster"`
 	// MasterName: the addresses are of Sentinels that know the primary by this name.
 	MasterName string `key:"master_name"`
-	// Username and Password authenticate beside Addrs.
+	// Username and Password authenticate beside Addrs. A user needs a password.
 	Username string `key:"username"`
 	Password Secret `key:"password"`
-	// SentinelUsername and SentinelPassword authenticate with the Sentinels.
+	// SentinelUsername and SentinelPassword authenticate with the Sentinels. A user needs a password.
 	SentinelUsername string `key:"sentinel_username"`
 	SentinelPassword Secret `key:"sentinel_password"`
 	// DB is the number of the database beside Addrs. 0 on a Cluster.

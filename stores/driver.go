@@ -2,6 +2,7 @@ package stores
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -25,7 +26,8 @@ type Driver struct {
 	// InProcess says that what the driver keeps is known to this process alone: then Redis is not told of changes.
 	InProcess bool
 
-	// Policies makes the authority of the policy store, and the functions below it the backends of the other stores.
+	// Policies makes the authority of the policy store, and the functions below it the backends of the other stores. What they
+	// answer without an error is never nil.
 	Policies   func(context.Context, *Opening) (policy.Authority, error)
 	Sessions   func(context.Context, *Opening) (session.Backend, error)
 	RateLimits func(context.Context, *Opening) (ratelimit.Backend, error)
@@ -102,6 +104,14 @@ func known(more map[string]Driver) map[string]Driver {
 	all := maps.Clone(registered)
 	maps.Copy(all, more)
 	return all
+}
+
+// made is what a driver's function has made. That it is nothing shows here, and not in a panic of who first asks for the store.
+func made[B any](backend B, err error) (B, error) {
+	if err == nil && any(backend) == nil {
+		err = errors.New("the driver answered nil and no error")
+	}
+	return backend, err
 }
 
 // has says whether the driver has a setting.

@@ -13,8 +13,11 @@ import (
 	"github.com/layercache/layercache/l2/redistest"
 	"github.com/layercache/layercache/readthrough"
 	"github.com/layercache/layercache/stores"
+	"github.com/layercache/layercache/stores/checkpoint"
 	"github.com/layercache/layercache/stores/policy"
 	"github.com/layercache/layercache/stores/ratelimit"
+	"github.com/layercache/layercache/stores/registry"
+	"github.com/layercache/layercache/stores/runlog"
 	"github.com/layercache/layercache/stores/session"
 )
 
@@ -162,6 +165,56 @@ func TestDriversAreRefusedWithTheReason(t *testing.T) {
 		for _, want := range append(c.want, "stores: ") {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: the error does not say %q: %v", name, want, err)
+			}
+		}
+	}
+}
+
+// Else the first who asks for the store would meet a panic.
+func TestADriverThatMakesNothingIsRefusedForEveryKind(t *testing.T) {
+	whole := stores.Driver{
+		InProcess:  true,
+		Policies:   func(context.Context, *stores.Opening) (policy.Authority, error) { return &policy.Memory{}, nil },
+		Sessions:   func(context.Context, *stores.Opening) (session.Backend, error) { return &session.Memory{}, nil },
+		RateLimits: func(context.Context, *stores.Opening) (ratelimit.Backend, error) { return &ratelimit.Memory{}, nil },
+		Agents:     func(context.Context, *stores.Opening) (registry.Backend, error) { return &registry.Memory{}, nil },
+		Threads:    func(context.Context, *stores.Opening) (checkpoint.Backend, error) { return &checkpoint.Memory{}, nil },
+		Runs:       func(context.Context, *stores.Opening) (runlog.Backend, error) { return &runlog.Memory{}, nil },
+	}
+	fill(t, open(t, stores.Config{}, stores.WithDriver("memory", whole)))
+	for field, c := range map[string]struct {
+		named stores.Config
+		spoil func(*stores.Driver)
+	}{
+		"PolicyStore": {stores.Config{PolicyStore: "hollow"}, func(d *stores.Driver) {
+			d.Policies = func(context.Context, *stores.Opening) (policy.Authority, error) { return nil, nil }
+		}},
+		"SessionStore": {stores.Config{SessionStore: "hollow"}, func(d *stores.Driver) {
+			d.Sessions = func(context.Context, *stores.Opening) (session.Backend, error) { return nil, nil }
+		}},
+		"RateLimitCounter": {stores.Config{RateLimitCounter: "hollow"}, func(d *stores.Driver) {
+			d.RateLimits = func(context.Context, *stores.Opening) (ratelimit.Backend, error) { return nil, nil }
+		}},
+		"AgentRegistry": {stores.Config{AgentRegistry: "hollow"}, func(d *stores.Driver) {
+			d.Agents = func(context.Context, *stores.Opening) (registry.Backend, error) { return nil, nil }
+		}},
+		"Checkpointer": {stores.Config{Checkpointer: "hollow"}, func(d *stores.Driver) {
+			d.Threads = func(context.Context, *stores.Opening) (checkpoint.Backend, error) { return nil, nil }
+		}},
+		"EventStore": {stores.Config{EventStore: "hollow"}, func(d *stores.Driver) {
+			d.Runs = func(context.Context, *stores.Opening) (runlog.Backend, error) { return nil, nil }
+		}},
+	} {
+		hollow := whole
+		c.spoil(&hollow)
+		_, byName := stores.Open(t.Context(), c.named, stores.WithDriver("hollow", hollow))
+		_, byDefault := stores.Open(t.Context(), stores.Config{}, stores.WithDriver("memory", hollow))
+		for _, got := range []struct {
+			err  error
+			want string
+		}{{byName, "is hollow: "}, {byDefault, "is memory by default: "}} {
+			if got.err == nil || !strings.Contains(got.err.Error(), "stores: Config."+field+" "+got.want+"the driver answered nil") {
+				t.Errorf("%s %s%v", field, got.want, got.err)
 			}
 		}
 	}

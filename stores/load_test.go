@@ -136,7 +136,7 @@ func TestARedisTableWithoutAnAddressIsTheLocalRedis(t *testing.T) {
 
 // A URL excludes these, and nobody wrote one.
 func TestARedisTableWithWhatAURLExcludesIsTheLocalRedisByItsAddress(t *testing.T) {
-	for _, text := range []string{`password = "p"`, `username = "u"`, "db = 3", "password = \"p\"\ndb = 3\ntls = true"} {
+	for _, text := range []string{`password = "p"`, "username = \"u\"\npassword = \"p\"", "db = 3", "password = \"p\"\ndb = 3\ntls = true"} {
 		cfg := load(t, "[storage.redis]\n"+text)
 		if !cfg.Redis.URL.IsZero() || !slices.Equal(cfg.Redis.Addrs, []string{"127.0.0.1:6379"}) {
 			t.Errorf("%s: %q", text, leaves(cfg))

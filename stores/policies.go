@@ -42,7 +42,7 @@ func policyPart(o *Opening, c chosen) part {
 			return tried.Validate()
 		},
 		connect: func(ctx context.Context) (err error) {
-			cfg.Authority, err = c.Policies(ctx, o)
+			cfg.Authority, err = made(c.Policies(ctx, o))
 			cfg.Listener = o.listener
 			return err
 		},

@@ -40,7 +40,7 @@ func rateLimitPart(o *Opening, c chosen) part {
 			return store.Close(context.Background()) // nothing was begun
 		},
 		connect: func(ctx context.Context) (err error) {
-			cfg.Backend, err = c.RateLimits(ctx, o)
+			cfg.Backend, err = made(c.RateLimits(ctx, o))
 			return err
 		},
 		store: func(b *Backend) opened {

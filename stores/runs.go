@@ -41,7 +41,7 @@ func runPart(o *Opening, c chosen) part {
 			return tried.Validate()
 		},
 		connect: func(ctx context.Context) (err error) {
-			cfg.Backend, err = c.Runs(ctx, o)
+			cfg.Backend, err = made(c.Runs(ctx, o))
 			return err
 		},
 		store: func(b *Backend) opened {

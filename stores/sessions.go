@@ -42,7 +42,7 @@ func sessionPart(o *Opening, c chosen) part {
 			return tried.Validate()
 		},
 		connect: func(ctx context.Context) (err error) {
-			cfg.Backend, err = c.Sessions(ctx, o)
+			cfg.Backend, err = made(c.Sessions(ctx, o))
 			return err
 		},
 		store: func(b *Backend) opened {

@@ -42,7 +42,7 @@ func threadPart(o *Opening, c chosen) part {
 			return tried.Validate()
 		},
 		connect: func(ctx context.Context) (err error) {
-			cfg.Backend, err = c.Threads(ctx, o)
+			cfg.Backend, err = made(c.Threads(ctx, o))
 			return err
 		},
 		store: func(b *Backend) opened {

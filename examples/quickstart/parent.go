@@ -9,12 +9,12 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/layercache/layercache/examples/quickstart/policies"
 	"github.com/layercache/layercache/stores"
 	"github.com/layercache/layercache/stores/policy"
+	"github.com/layercache/layercache/stores/sqlsource"
 )
 
 // parent is a run: it revokes, and judges what the children answered.
@@ -113,7 +113,11 @@ func (p *parent) services(ctx context.Context) (err error) {
 	name := "quickstart_" + hex.EncodeToString(run[:])
 	p.setting.Tenant = name
 	p.setting.RedisURL = p.cfg.redisURL
-	p.progress.say("starting %s and %s", p.redisName(), p.databaseName())
+	database, err := p.databaseName()
+	if err != nil {
+		return err
+	}
+	p.progress.say("starting %s and %s", p.redisName(), database)
 	if p.cfg.redisURL == "" {
 		p.setting.RedisURL, err = embedRedis(&p.undo)
 	} else {
@@ -137,12 +141,16 @@ func (p *parent) redisName() string {
 	return "the Redis of REDIS_URL"
 }
 
-func (p *parent) databaseName() string {
+// databaseName shows nothing of DATABASE_URL: what is no URL may hold a password anywhere.
+func (p *parent) databaseName() (string, error) {
 	if p.cfg.databaseURL == "" {
-		return "SQLite in a temporary directory"
+		return "SQLite in a temporary directory", nil
 	}
-	scheme, _, _ := strings.Cut(p.cfg.databaseURL, ":")
-	return "the " + scheme + " of DATABASE_URL"
+	driver, err := sqlsource.Lookup(p.cfg.databaseURL)
+	if err != nil {
+		return "", fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	return "the " + driver.Dialect.String() + " of DATABASE_URL", nil
 }
 
 // fill opens the stores and imports the policies.

@@ -101,14 +101,16 @@ func TestWrongInputIsRefusedByNameAndLeavesNothingBehind(t *testing.T) {
 		"argument":    {args: []string{"now"}, code: exitUsage, says: "flags only"},
 		"revocations": {args: []string{"-revocations", "1000000"}, code: exitFailed, says: "-revocations must be at most"},
 		"database":    {database: "mysql://root:secret@db/x", code: exitFailed, says: "no driver for mysql"},
+		"no URL":      {database: "host=db password=secret", code: exitFailed, says: "no scheme"},
+		"no scheme":   {database: "secret:5432", code: exitFailed, says: "no scheme"},
 		"redis":       {redis: "http://user:secret@h", code: exitFailed, says: "REDIS_URL"},
 		"no redis":    {redis: "redis://:secret@127.0.0.1:1", code: exitFailed, says: "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := runProgram(t, c.redis, c.database, c.args...)
-			code, _, said := q.wait()
-			if code != c.code || !strings.Contains(said, c.says) || strings.Contains(said, "secret") {
-				t.Errorf("exit code %d, stderr %q", code, said)
+			code, stdout, said := q.wait()
+			if code != c.code || !strings.Contains(said, c.says) || strings.Contains(stdout+said, "secret") {
+				t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, said)
 			}
 			q.noFilesLeft()
 		})

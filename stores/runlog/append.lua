@@ -9,8 +9,9 @@
 --   'ended', 'full', 'damaged'.
 -- Keeps: seq, the stream's last id and the envelope's seq are one number; every entry has its id in ids and nothing else is
 --   there; a mark seq:ms says that the events up to seq were there at ms: last is that of the newest event, and marks has one of
---   those that last was, as often as mark, the time when it got one, is a 16th of the age ago; the three keys expire at one
---   time. The first write is one that a full Redis refuses, and what a later one refuses is undone.
+--   those that last was, as often as mark, the time when it got one, is a 16th of the age ago, or ahead, from another primary's
+--   clock; a mark that is ahead goes, since a later one says as much; the three keys expire at one time. The first write is one
+--   that a full Redis refuses, and what a later one refuses is undone.
 local events, meta, ids, call, pcall = KEYS[1], KEYS[2], KEYS[3], redis.call, redis.pcall
 local maxEvents, maxAge, between, n = tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[7], tonumber(ARGV[9])
 local FIXED = 9
@@ -108,10 +109,14 @@ if fresh > 0 then
     call('XTRIM', events, 'MAXLEN', maxEvents)
     cut = true
   end
-  if ms - mark >= maxAge / 16 then
+  if ms - mark >= maxAge / 16 or mark > ms then
     local kept, old = {}, false
     for number, at in string.gmatch((call('HGET', meta, 'marks') or '') .. ' ' .. (m[6] or ''), '(%d+):(%d+)') do
-      if tonumber(at) < ms - maxAge then old = tonumber(number) else kept[#kept + 1] = number .. ':' .. at end
+      if tonumber(at) < ms - maxAge then
+        old = tonumber(number)
+      elseif tonumber(at) <= ms then
+        kept[#kept + 1] = number .. ':' .. at
+      end
     end
     if old then
       call('XTRIM', events, 'MINID', string.format('%.0f', old + 1) .. '-0')

@@ -63,9 +63,9 @@ const (
 )
 
 // Import adds an original run that nobody appends to any more, under the same id: numbers, ids and times stay, and envelopes
-// are kept byte for byte. It reads and writes in small batches, holds some 32 MiB of entries in memory at most, and may be
-// repeated: after a failure it goes on where it stopped, and after a success it adds nothing. What cannot be imported is in
-// the answer, beside an error too.
+// are kept byte for byte. It reads and writes in small batches, holds some 32 MiB of entries in memory and those of one read,
+// which are 16 at most, and may be repeated: after a failure it goes on where it stopped, and after a success it adds nothing.
+// What cannot be imported is in the answer, beside an error too.
 //
 // readthrough.ErrNotFound: the original has no such run. ErrConflict: the run has other events here.
 func (s *Store) Import(ctx context.Context, from Original, run string) (Imported, error) {
@@ -175,15 +175,15 @@ func (im *importer) all(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		found = found || len(entries) > 0
-		for _, entry := range entries {
-			im.take(entry)
-		}
 		if len(entries) == 0 {
 			break
 		}
-		if err := im.hand(ctx, false); err != nil {
-			return err
+		found = true
+		for _, entry := range entries {
+			im.take(entry)
+			if err := im.hand(ctx, false); err != nil {
+				return err
+			}
 		}
 	}
 	if !found {
@@ -222,7 +222,9 @@ func (im *importer) take(entry redis.XMessage) {
 		im.session = e.SessionID
 	}
 	if im.session == "" && kind == RunStarted {
-		im.session, _ = sessionOf(payload)
+		if id, err := sessionOf(payload); err == nil {
+			im.session = id
+		}
 	}
 	rec := Restored{Record: Record{Seq: e.Seq, Data: []byte(data)}, ID: e.EventID, Terminal: IsTerminal(kind)}
 	im.waiting = slices.Insert(im.waiting, at, rec)

@@ -228,6 +228,40 @@ func TestAnImportHandsLongEntriesOnInSmallBatchesAndEarly(t *testing.T) {
 	}
 }
 
+// An entry may be longer than an event may be.
+func TestAnImportHoldsNoMoreThanItsWindowAndOneRead(t *testing.T) {
+	client := mini(t)
+	for seq := range uint64(10) {
+		originalLong(t, client, seq+1, 4<<20)
+	}
+	originalData(t, client, "r", "{") // in the same read, and after more than the window
+	s := open(t, runlog.Config{Backend: &meddler{}})
+	got, err := s.Import(t.Context(), runlog.Original{Client: client}, "r")
+	if !errors.Is(err, readthrough.ErrUnavailable) || got.Faults != nil {
+		t.Errorf("%v, but first it has taken the whole read: %+v", err, got)
+	}
+}
+
+// Every later event would have it, and be undecodable.
+func TestAnImportedRunTakesNoSessionThatIsTooLong(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redisClient, _ bool) {
+		long := runlog.Envelope{
+			EventID: runlog.NewEventID(), Seq: 1, RunID: "r", EmittedAt: time.Unix(1, 0),
+			Event: start(strings.Repeat("s", runlog.MaxSession+1)).Body,
+		}
+		originalData(t, client, "r", string(long.AppendJSON(nil)))
+		for name, s := range map[string]*runlog.Store{"redis": linked(t, client), "memory": open(t, runlog.Config{Backend: &runlog.Memory{}})} {
+			if got := imports(t, s, client, "r"); got.Added != 1 || got.Session != "" {
+				t.Errorf("%s: %d added, a session of %d bytes", name, got.Added, len(got.Session))
+			}
+			add(t, s, "r", start("s1"))
+			if p, err := s.ListAfter(t.Context(), "r", runlog.Cursor{Seq: 1}, 1); err != nil || len(p.Events) != 1 || p.Events[0].SessionID != "s1" {
+				t.Errorf("%s: %+v, %v", name, p, err)
+			}
+		}
+	})
+}
+
 // halting is a client whose reads of more than so many entries do not come in time.
 type halting struct {
 	redis.UniversalClient

@@ -60,7 +60,8 @@ local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local stamp = string.format('%.0f', ms)
 local facts = {'life', reply[2], 'seq', digits, 'last', digits .. ':' .. stamp} -- the age of these counts from now
-if ms - tonumber(m[5] or '0') >= tonumber(ARGV[3]) / 16 then
+local mark = tonumber(m[5] or '0')
+if ms - mark >= tonumber(ARGV[3]) / 16 or mark > ms then
   facts[7], facts[8], facts[9], facts[10] = 'mark', stamp, 'marks', (m[7] or '') .. ' ' .. (m[6] or '')
 end
 if session then

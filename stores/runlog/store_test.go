@@ -139,6 +139,54 @@ func TestAReaderWhoAsksForTrimmedEventsIsToldSo(t *testing.T) {
 	})
 }
 
+// Else nothing goes by age after a failover, until the clock of the new primary is where that of the old one was.
+func TestEventsOfAPrimaryWhoseClockWasAheadGoByAgeToo(t *testing.T) {
+	const age, ahead = 16 * time.Hour, 100 * 24 * time.Hour
+	now := time.Unix(1_800_000_000, 0)
+	for name, test := range map[string]func(t *testing.T, at func(time.Time) *runlog.Store, client redisClient){
+		"appended": func(t *testing.T, at func(time.Time) *runlog.Store, _ redisClient) {
+			add(t, at(now.Add(ahead)), "r", text("1"))
+			add(t, at(now.Add(ahead+age/16)), "r", text("2"))
+			add(t, at(now), "r", text("3"))
+			add(t, at(now.Add(age/2)), "r", text("4"))
+		},
+		"imported": func(t *testing.T, at func(time.Time) *runlog.Store, client redisClient) {
+			for seq, when := range []time.Time{now.Add(ahead), now.Add(ahead + age/16), now, now.Add(age / 2)} {
+				originalEntry(t, client, "r", uint64(seq+1), "s1")
+				imports(t, at(when), client, "r")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, client := redistest.Mini(t)
+			s := open(t, runlog.Config{Backend: onRedis(t, client), MaxAge: age})
+			at := func(when time.Time) *runlog.Store {
+				m.SetTime(when)
+				return s
+			}
+			test(t, at, client)
+			for _, c := range []struct {
+				when  time.Time
+				first uint64
+			}{
+				{now.Add(age + time.Millisecond), 4},
+				{now.Add(age*3/2 + time.Millisecond), 5},
+			} {
+				add(t, at(c.when), "r", text("x"))
+				_, err := s.ListAfter(t.Context(), "r", runlog.Cursor{}, 10)
+				if trimmed, ok := errors.AsType[*runlog.TrimmedError](err); !ok || trimmed.First != c.first {
+					t.Errorf("%s later: %v, want it trimmed up to %d", c.when.Sub(now), err, c.first)
+				}
+			}
+			for _, mark := range strings.Fields(client.HGet(t.Context(), "{runs:r}:meta", "marks").Val()) {
+				if _, ms, _ := strings.Cut(mark, ":"); ms > fmt.Sprint(now.Add(2*age).UnixMilli()) {
+					t.Errorf("the mark %s has stayed", mark)
+				}
+			}
+		})
+	}
+}
+
 // Must not repeat: entries that cannot be decoded skipped silently.
 func TestAnUndecodableEntryIsNamedAndEndsThePageBeforeIt(t *testing.T) {
 	server := redistest.Start(t)
