@@ -35,11 +35,15 @@ func (b *Redis) deliver(ctx context.Context, parts []*delivery, asOf uint64) *Re
 // deliver executes d. A caller who leaves before does not stop it: it counts as pending then.
 func (p *partition) deliver(ctx context.Context, d *delivery) {
 	detached := context.WithoutCancel(ctx) // the commit stands, whatever becomes of the caller
-	executed := make(chan error, 1)
+	executed := make(chan struct{})
 	attempt := func() {
 		err := p.execute(detached, d)
+		if err != nil {
+			p.postpone(d, err)
+			p.telemetry().Report(p.namespace(), "invalidate", err)
+		}
 		p.attempted(d, err)
-		executed <- err
+		close(executed)
 	}
 	p.mu.Lock()
 	p.attempts[d] = struct{}{}
@@ -47,15 +51,10 @@ func (p *partition) deliver(ctx context.Context, d *delivery) {
 	if !p.bus.link.spawn(attempt) { // ends within CallTimeout
 		attempt()
 	}
-	var err error
 	select {
-	case err = <-executed:
+	case <-executed:
 	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	if err != nil {
-		p.postpone(d, err)
-		p.void(d) // from here on reads of these ids do not ask L2, see pendingFor
+		p.postpone(d, ctx.Err())
 	}
 }
 
@@ -106,25 +105,25 @@ func (p *partition) void(d *delivery) {
 	}
 }
 
-// postpone keeps d for the delivery loop, unless it was executed meanwhile. Until it is delivered, L2 is not asked for its ids.
+// postpone keeps d for the delivery loop, unless it was executed meanwhile. Until it is delivered, L2 is not asked for its ids,
+// see pendingFor; and what was loaded of them before is void.
 func (p *partition) postpone(d *delivery, err error) {
-	if !p.keep(d, err) {
-		return
+	if p.keep(d, err) {
+		p.telemetry().Count(p.namespace(), telemetry.InvalidationPending, int64(max(1, len(d.ids))))
 	}
-	tel, ns := p.telemetry(), p.namespace()
-	tel.Count(ns, telemetry.InvalidationPending, int64(max(1, len(d.ids))))
-	tel.Report(ns, "invalidate", err)
+	p.void(d)
 }
 
-// keep adds d to what is pending. False: it was executed meanwhile.
+// keep adds d to what is pending. False: it is there already, was executed meanwhile, or nothing is kept any more.
 func (p *partition) keep(d *delivery, err error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !d.fail(err) {
 		return false
 	}
-	if p.closed {
-		return true // nobody delivers any more, which the receipt's Wait says
+	// Where p is closed, close tries d once more if that is under way, and else nobody does, which the receipt's Wait says.
+	if p.closed || d.root() != d || slices.Contains(p.pending, d) {
+		return false
 	}
 	p.pending = append(p.pending, d)
 	if len(p.pending) > maxPending {
@@ -137,14 +136,14 @@ func (p *partition) keep(d *delivery, err error) bool {
 	return true
 }
 
-// attempted notes the end of the attempt that d's caller waits for, if it has not left. The delivery loop, which leaves d alone
-// until then, goes on with what has failed.
+// attempted notes the end of the attempt that d's caller waits for, if it has not left. The delivery loop leaves d alone until
+// then.
 func (p *partition) attempted(d *delivery, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.attempts, d)
 	close(d.attempted)
-	if err != nil && d.fail(err) {
+	if err != nil {
 		signal(p.bus.link.wakeDelivery)
 	}
 }

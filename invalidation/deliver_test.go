@@ -64,6 +64,13 @@ func TestInvalidationIsPendingWhileRedisIsOutAndDeliveredWhenItIsBack(t *testing
 }
 
 func TestACallerLeavesAtItsDeadlineAndTheInvalidationGoesOn(t *testing.T) {
+	t.Run("the attempt", func(t *testing.T) { leaves(t, false) })
+	t.Run("the next one", func(t *testing.T) { leaves(t, true) })
+}
+
+// leaves has a caller leave while Redis hangs, for so long that the attempt fails or not.
+func leaves(t *testing.T, fails bool) {
+	t.Helper()
 	server := redistest.Start(t)
 	client := as(t, server, "app") // patient: only the caller's deadline ends the call
 	p := join(t, client)
@@ -82,6 +89,12 @@ func TestACallerLeavesAtItsDeadlineAndTheInvalidationGoesOn(t *testing.T) {
 	}
 	if p.Usable(t.Context(), id(t, "x")) {
 		t.Fatal("L2 is asked for what is pending")
+	}
+	if fails {
+		redistest.Eventually(t, patience, "the end of the attempt", func() bool { return p.Attempts() == 0 })
+		if p.tel.of(telemetry.InvalidationPending) != 1 {
+			t.Error("it is counted as pending twice")
+		}
 	}
 	server.Cont()
 	timed(t, r)

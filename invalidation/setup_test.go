@@ -257,8 +257,10 @@ func (p *process) invalidate(raw string) *invalidation.Receipt {
 // timed answers how long a wait took, and requires that it succeeds.
 func timed(t *testing.T, r *invalidation.Receipt) time.Duration {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	began := time.Now()
-	if err := r.Wait(t.Context()); err != nil {
+	if err := r.Wait(ctx); err != nil {
 		t.Fatal(err)
 	}
 	return time.Since(began)
