@@ -40,9 +40,11 @@ func (p *partition) deliver(ctx context.Context, d *delivery) {
 		err := p.execute(detached, d)
 		if err != nil {
 			p.postpone(d, err)
-			p.telemetry().Report(p.namespace(), "invalidate", err)
 		}
 		p.attempted(d, err)
+		if err != nil {
+			p.telemetry().Report(p.namespace(), "invalidate", err) // may run the service's log handler: d does not wait for it
+		}
 		close(executed)
 	}
 	p.mu.Lock()

@@ -23,6 +23,7 @@ type parent struct {
 	undo     undo
 	progress *progress
 
+	database  string // its name in what is printed
 	setting   setting
 	agents    []policy.AgentID
 	documents map[policy.AgentID]*policy.Document // as they are now
@@ -113,11 +114,10 @@ func (p *parent) services(ctx context.Context) (err error) {
 	name := "quickstart_" + hex.EncodeToString(run[:])
 	p.setting.Tenant = name
 	p.setting.RedisURL = p.cfg.redisURL
-	database, err := p.databaseName()
-	if err != nil {
+	if p.database, err = databaseName(p.cfg.databaseURL); err != nil {
 		return err
 	}
-	p.progress.say("starting %s and %s", p.redisName(), database)
+	p.progress.say("starting %s and %s", p.redisName(), p.database)
 	if p.cfg.redisURL == "" {
 		p.setting.RedisURL, err = embedRedis(&p.undo)
 	} else {
@@ -142,11 +142,11 @@ func (p *parent) redisName() string {
 }
 
 // databaseName shows nothing of DATABASE_URL: what is no URL may hold a password anywhere.
-func (p *parent) databaseName() (string, error) {
-	if p.cfg.databaseURL == "" {
+func databaseName(url string) (string, error) {
+	if url == "" {
 		return "SQLite in a temporary directory", nil
 	}
-	driver, err := sqlsource.Lookup(p.cfg.databaseURL)
+	driver, err := sqlsource.Lookup(url)
 	if err != nil {
 		return "", fmt.Errorf("DATABASE_URL: %w", err)
 	}

@@ -12,13 +12,9 @@ import (
 
 // report prints what was seen, in one write.
 func (p *parent) report(out io.Writer, total time.Duration) error {
-	database, err := p.databaseName()
-	if err != nil {
-		return err
-	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%d processes decided for %s agents from %s and %s\n\n",
-		p.cfg.children, grouped(policies.Count), p.redisName(), database)
+		p.cfg.children, grouped(policies.Count), p.redisName(), p.database)
 	b.WriteString("                         answered by L1 (memory)         by L2 (Redis)              by L3 (SQL)\n")
 	b.WriteString("process  decisions/s     ratio      p50      p99   ratio      p50      p99   answers      p50      p99\n")
 	for i, r := range p.results {
@@ -47,7 +43,7 @@ func (p *parent) report(out io.Writer, total time.Duration) error {
 		outcome = "FAILED"
 	}
 	fmt.Fprintf(&b, "\n%s (%.1f s)\n", outcome, total.Seconds())
-	_, err = out.Write(b.Bytes())
+	_, err := out.Write(b.Bytes())
 	return err
 }
 

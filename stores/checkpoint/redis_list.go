@@ -48,7 +48,10 @@ func (r *Redis) List(ctx context.Context, q Query) (Listing, error) {
 	l, behind, err = r.page(ctx, before, q)
 	if err == nil && behind {
 		// Somebody adds to the set alone faster than it is read. What the index has is listed all the same.
-		l, _, err = r.page(ctx, strconv.FormatUint(1<<53, 10), q)
+		l, behind, err = r.page(ctx, strconv.FormatUint(1<<53, 10), q)
+	}
+	if err == nil && behind { // it is lost again and again: a list without its threads would say that there are none
+		return Listing{}, errIndexLost
 	}
 	return l, err
 }

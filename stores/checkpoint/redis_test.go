@@ -214,6 +214,41 @@ func TestAListWhoseIndexIsLostDoesNotEndAsIfThatWereAll(t *testing.T) {
 	})
 }
 
+// evictor deletes the index before each script.
+type evictor struct {
+	redis.Hook
+	index *redis.Client
+}
+
+func (evictor) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (evictor) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (e evictor) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		e.index.Del(ctx, "agents:threads.index")
+		return next(ctx, cmd)
+	}
+}
+
+func TestAnIndexThatIsLostAgainAndAgainIsNoEmptyList(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		s := open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: client})})
+		save(t, s, "t", "x")
+		direct := client.(*redis.Client)
+		evicting := redis.NewClient(direct.Options())
+		t.Cleanup(func() { _ = evicting.Close() })
+		evicting.AddHook(evictor{index: direct})
+		s = open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: evicting})})
+		page, err := s.List(t.Context(), "", 10)
+		unknown(t, "a list", err)
+		if len(page.Threads) > 0 {
+			t.Errorf("%+v", page)
+		}
+	})
+}
+
 // What the set has besides was never in the index.
 func TestAListEndsWhenAllThatIsLeftOfItHasEnded(t *testing.T) {
 	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
