@@ -43,13 +43,18 @@ func FuzzParseMessage(f *testing.F) {
 	f.Add([]byte("\x01\x00" + someEpoch + "00000000000000000007" + "12345678"))
 	f.Add([]byte("\x01\x01" + someEpoch + "00000000000000000007"))
 	f.Add([]byte("\x01\x06" + someEpoch + "18446744073709551615"))
+	f.Add([]byte("\x01\x08" + someEpoch + "00000000000000000007" + "\x00\x06\x29\xfb\x8a\x56\x40\x00" + "12345678"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := l2.ParseMessage(b)
 		if err != nil {
 			return
 		}
+		size := 54 + 8*len(m.Hashes)
+		if b[1]&8 != 0 { // says when it was sent
+			size += 8
+		}
 		if len(m.Epoch) != 32 || m.All && m.NoInvalidation || (m.All || m.NoInvalidation) != (len(m.Hashes) == 0) ||
-			len(m.Hashes) > l2.MaxNamed || len(b) != 54+8*len(m.Hashes) {
+			len(m.Hashes) > l2.MaxNamed || len(b) != size {
 			t.Fatalf("%q became %+v", b, m)
 		}
 	})
