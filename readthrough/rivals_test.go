@@ -82,27 +82,35 @@ func TestARefreshUnderWayBringsNothingRemovedBack(t *testing.T) {
 // redis/lettuce#3481 and the proposals on it.
 func TestTwoLoadsAroundADeleteAreToldApart(t *testing.T) {
 	onRedis(t, func(t *testing.T, b backend) {
-		src := newSource(map[string]int{"k": 1})
-		held := newGate(t)
-		src.on = held.pass
-		c, other := pair(t, b, src)
+		src, tel := newSource(map[string]int{"k": 1}), newRecorder()
+		loads := make(chan *gate, 2)
+		first, second := newGate(t), newGate(t)
+		loads <- first
+		loads <- second
+		src.on = func(ctx context.Context, key string) error { return (<-loads).pass(ctx, key) }
+		cfg := b.with(config{Loader: src, Bound: 300 * time.Millisecond, MaxTTL: time.Hour})
+		other := open(t, cfg)
+		cfg.Telemetry = tel
+		c := open(t, cfg)
+		ready(t, c, other)
 		answers := make(chan int, 2)
-		get := func(c *cache) {
+		get := func() {
 			v, _ := c.Get(context.Background(), "k")
 			answers <- v
 		}
-		go get(c) // both end with their loads
-		held.await(t)
+		go get() // both end with their loads
+		first.await(t)
 		src.put("k", 2)
 		invalidateAsync(t, c, 0, "k")
-		go get(c) // not the first one's flight, and another lease of the same key
-		held.await(t)
-		held.release()
-		first, second := <-answers, <-answers
-		if max(first, second) != 2 {
-			t.Fatalf("%d and %d: the load that began after the delete answered from before it", first, second)
+		go get() // not the first one's flight, and another lease of the same key
+		second.await(t)
+		first.release() // while the second one's lease stands
+		redistest.Eventually(t, 10*time.Second, "the first one's fill is decided", func() bool { return tel.fills() == 1 })
+		second.release()
+		if got := max(<-answers, <-answers); got != 2 {
+			t.Fatalf("%d: the load that began after the delete answered from before it", got)
 		}
-		redistest.Eventually(t, 10*time.Second, "fill", func() bool { return b.client.Exists(t.Context(), prefix+"d:k").Val() == 1 })
+		redistest.Eventually(t, 10*time.Second, "the second one's fill is decided", func() bool { return tel.fills() == 2 })
 		wantTier(t, other, "k", 2, readthrough.L2)
 		wantGet(t, c, "k", 2)
 	})
