@@ -31,8 +31,8 @@ type ClientConfig struct {
 	// URL is redis://[[user]:password@]host[:port][/db], or rediss:// for TLS, without parameters. It stands for Addrs,
 	// Username, Password and DB, which must be empty beside it; Mode must be Standalone.
 	URL string
-	// Addrs are host:port: one of the server, some of the Cluster, or those of the Sentinels. Empty without a URL means
-	// 127.0.0.1:6379, in Mode Standalone only.
+	// Addrs are host:port: one of the server, some of the Cluster, or those of the Sentinels, without a password, since an
+	// address is shown. Empty without a URL means 127.0.0.1:6379, in Mode Standalone only.
 	Addrs []string
 	Mode  Mode
 	// MasterName is the primary's name in Mode Sentinel, and empty otherwise.
@@ -74,7 +74,8 @@ func (c ClientConfig) MarshalText() ([]byte, error) { return []byte(c.LogValue()
 var errURL = errors.New("l2: ClientConfig.URL is not a Redis URL, which is redis://[[user]:password@]host[:port][/db] or rediss://, " +
 	"without parameters, and with / ? # % of the password percent-encoded")
 
-// NewClient makes a client without any I/O: short timeouts, context deadlines heeded, nothing retried. The caller closes it.
+// NewClient makes a client without any I/O: short timeouts, context deadlines heeded, nothing retried. No error of its commands
+// shows a password of cfg, also where the server repeats it. The caller closes it.
 func NewClient(cfg ClientConfig) (redis.UniversalClient, error) {
 	o, err := cfg.options()
 	if err != nil {
@@ -83,13 +84,19 @@ func NewClient(cfg ClientConfig) (redis.UniversalClient, error) {
 	if o.TLSConfig == nil {
 		warnPlainText(cfg.Logger, o.Addrs)
 	}
-	switch cfg.Mode {
+	client := newClient(cfg.Mode, o)
+	client.AddHook(newDiscreet(o))
+	return client, nil
+}
+
+func newClient(mode Mode, o *redis.UniversalOptions) redis.UniversalClient {
+	switch mode {
 	case Sentinel:
-		return redis.NewFailoverClient(o.Failover()), nil
+		return redis.NewFailoverClient(o.Failover())
 	case Cluster:
-		return redis.NewClusterClient(o.Cluster()), nil
+		return redis.NewClusterClient(o.Cluster())
 	default:
-		return redis.NewClient(o.Simple()), nil
+		return redis.NewClient(o.Simple())
 	}
 }
 
@@ -171,6 +178,9 @@ func (c ClientConfig) check(o *redis.UniversalOptions) error {
 		return errors.New("l2: ClientConfig.Addrs is required in Mode Sentinel and Cluster")
 	}
 	for _, addr := range o.Addrs {
+		if strings.Contains(addr, "@") && !strings.HasPrefix(addr, "/") {
+			return errors.New("l2: ClientConfig.Addrs must be host:port each: a user and a password before an '@' are for Username and Password, or for URL")
+		}
 		if _, _, err := net.SplitHostPort(addr); err != nil && !strings.HasPrefix(addr, "/") {
 			return errors.New("l2: ClientConfig.Addrs must be host:port each")
 		}

@@ -81,6 +81,9 @@ func TestWrongClientConfigsAreRefusedByName(t *testing.T) {
 		"one address":        {Addrs: []string{"h:1", "h:2"}},
 		"Addrs is required":  {Mode: l2.Cluster},
 		"host:port":          {Addrs: []string{"s3cret"}},
+		"Addrs must be host": {Addrs: []string{"s3cret@h:6379"}},
+		"before an '@'":      {Mode: l2.Cluster, Addrs: []string{"h:1", "u:s3cret@h:6379"}},
+		"for Username and":   {Mode: l2.Sentinel, MasterName: "m", Addrs: []string{"s3cret@h:26379"}},
 	} {
 		_, err := l2.NewClient(cfg)
 		if err == nil || !strings.Contains(err.Error(), want) {

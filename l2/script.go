@@ -140,7 +140,7 @@ func send(ctx context.Context, client redis.UniversalClient, calls []call, only 
 
 func c2a(c call, cmd command) answer {
 	if err := cmd.Err(); err != nil {
-		return answer{err: err}
+		return answer{err: WithoutEcho(err)}
 	}
 	values, ok := cmd.Val().([]any)
 	if !ok || len(values) == 0 {

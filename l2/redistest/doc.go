@@ -9,6 +9,7 @@
 //	proxy.Blackhole()                               // connections stay open and silent
 //	redistest.Eventually(t, time.Second, "an error", func() bool { return client.Ping(ctx).Err() != nil })
 //	server.Kill(); server.Restart()
+//	redistest.Parrot(t, "ERR unknown %s")           // no Redis: it refuses every command and repeats it
 //
 // Concurrency: the types are safe for concurrent use, except that a Server is started and stopped by one goroutine.
 //
