@@ -42,6 +42,7 @@ type Cache[K comparable, V any] struct {
 
 	mu     sync.Mutex // guards the field below; held to begin a load or a change
 	closed bool
+	ended  chan struct{}  // made when Close begins, closed at its end
 	active sync.WaitGroup // loads
 }
 
@@ -168,15 +169,30 @@ func (c *Cache[K, V]) partition(id l2.ID) int {
 }
 
 // Close ends the cache: reads and changes after it are ErrClosed. It waits for the loads and fills under way, gives up the
-// lease and the registration, and tries to deliver what is pending, all until ctx ends. Safe to call twice.
+// lease and the registration, and tries to deliver what is pending, all until ctx ends. Safe to call twice: who comes later waits for
+// the first, until ctx ends, and has no error but that.
 func (c *Cache[K, V]) Close(ctx context.Context) error {
 	c.mu.Lock()
 	again := c.closed
-	c.closed = true
+	if !again {
+		c.closed, c.ended = true, make(chan struct{})
+	}
+	ended := c.ended
 	c.mu.Unlock()
 	if again {
-		return nil
+		select {
+		case <-ended: // whatever became of ctx
+			return nil
+		default:
+		}
+		select {
+		case <-ended:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("readthrough: close %s: it is being closed: %w", c.cfg.Name, ctx.Err())
+		}
 	}
+	defer close(ended)
 	err := wait(ctx, func() {
 		c.active.Wait()
 		c.behind.Wait()

@@ -102,6 +102,40 @@ func TestCloseWaitsForTheLoadsUnderWay(t *testing.T) {
 	})
 }
 
+func TestALaterCloseWaitsForTheFirstUntilItsContextEnds(t *testing.T) {
+	onEach(t, func(t *testing.T, b backend) {
+		src, g := newSource(map[string]int{"k": 1}), newGate(t)
+		src.on = g.pass
+		c := open(t, b.with(config{Loader: src}))
+		ready(t, c)
+		var wg sync.WaitGroup
+		wg.Go(func() { wantGet(t, c, "k", 1) })
+		g.await(t)
+		both := make(chan error, 2)
+		go func() { both <- c.Close(context.Background()) }()
+		redistest.Eventually(t, 10*time.Second, "refusal", func() bool {
+			_, err := c.InvalidateAsync(t.Context())
+			return errors.Is(err, readthrough.ErrClosed)
+		})
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := c.Close(ended); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v while the first Close is under way", err)
+		}
+		go func() { both <- c.Close(context.Background()) }()
+		g.release()
+		for range 2 {
+			if err := <-both; err != nil {
+				t.Error(err)
+			}
+		}
+		if err := c.Close(ended); err != nil {
+			t.Errorf("%v after the end", err)
+		}
+		wg.Wait()
+	})
+}
+
 func TestCloseGivesUpAtItsDeadline(t *testing.T) {
 	onEach(t, func(t *testing.T, b backend) {
 		src, g := newSource(map[string]int{"k": 1}), newGate(t)
