@@ -170,3 +170,13 @@ func TestFailuresAreUnavailable(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestNoFailureRepeatsWhatWasSent(t *testing.T) {
+	const secret = "s3cret"
+	client := redis.NewClient(&redis.Options{Addr: redistest.Parrot(t, redistest.ParrotsRedis), Password: secret, MaxRetries: -1})
+	t.Cleanup(func() { _ = client.Close() })
+	_, err := add.Run(t.Context(), client, []string{"n"}, 1)
+	if !errors.Is(err, readthrough.ErrUnavailable) || !redis.HasErrorPrefix(err, "unknown command") || strings.Contains(err.Error(), secret) {
+		t.Error(err)
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/layercache/layercache/l2"
 	"github.com/layercache/layercache/readthrough"
 )
 
@@ -23,6 +24,16 @@ func NewScript(source string) *Script {
 	sum := sha1.Sum([]byte(source))
 	return &Script{source: source, sha: hex.EncodeToString(sum[:])}
 }
+
+// Primary begins a script that may answer without having written anything. On a replica it fails with READONLY, as a write does
+// there: a replica, such as a primary that was demoted while its clients stayed, may be behind without any limit. A user who
+// may not ask for a server's role reads what any server answers.
+const Primary = `
+local role = redis.pcall('INFO', 'replication')
+if type(role) == 'string' and string.find(role, 'role:slave', 1, true) then
+  return redis.error_reply('READONLY a replica, which may be behind, is not read')
+end
+`
 
 // once keeps go-redis from sending a command a second time. Redirections of a Cluster are still followed.
 type once struct{ *redis.Cmd }
@@ -87,10 +98,11 @@ func Failed(ctx context.Context, err error) error {
 	return Unavailable(err)
 }
 
-// Unavailable makes a failure of Redis the caller's: readthrough.ErrUnavailable with the cause. nil stays nil.
+// Unavailable makes a failure of Redis the caller's: readthrough.ErrUnavailable with the cause, which repeats no argument of a
+// command, since it may be a password. nil stays nil.
 func Unavailable(err error) error {
 	if err == nil || errors.Is(err, readthrough.ErrUnavailable) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", readthrough.ErrUnavailable, err)
+	return fmt.Errorf("%w: %w", readthrough.ErrUnavailable, l2.WithoutEcho(err))
 }
