@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"sync/atomic"
 
 	"github.com/layercache/layercache/invalidation"
 	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/internal/gate"
 	"github.com/layercache/layercache/stores/layout"
 	"github.com/layercache/layercache/stores/sqlsource"
 )
@@ -25,7 +25,7 @@ type Store struct {
 	relay     *sqlsource.Relay // nil: the authority has no outbox
 	alone     bool             // there is no Redis
 	writer    string           // random; what the outbox calls this process
-	closed    atomic.Bool
+	writes    gate.Gate        // shut by Close
 }
 
 // Version is the authority's number of a change: higher is later.
@@ -94,7 +94,7 @@ func (s *Store) GetMany(ctx context.Context, ids []AgentID, opts ...readthrough.
 // policy is stored, and its invalidation goes on. Any other error means that nothing was stored, unless it is a
 // *sqlsource.UnknownOutcomeError.
 func (s *Store) Put(ctx context.Context, id AgentID, doc *Document) (Version, error) {
-	return inForce(ctx)(s.PutAsync(ctx, id, doc))
+	return s.inForce(ctx, func() (*readthrough.Receipt, error) { return s.PutAsync(ctx, id, doc) })
 }
 
 // PutAsync is Put without the wait: it returns after the commit and one attempt to invalidate, which goes on if ctx ends. This
@@ -103,35 +103,39 @@ func (s *Store) PutAsync(ctx context.Context, id AgentID, doc *Document) (*readt
 	if doc == nil || doc.source == "" {
 		return nil, errors.New("policy: put: the document is nil or zero; make it with ParseDocument or NewDocument")
 	}
-	if s.closed.Load() {
-		return nil, readthrough.ErrClosed
+	if err := s.writes.Enter(); err != nil {
+		return nil, err
 	}
+	defer s.writes.Leave()
 	asOf, err := s.authority.Put(ctx, id.String(), []byte(doc.source), s.writer)
 	return s.committed(ctx, "put", id, asOf, err)
 }
 
 // Delete removes the agent's policy, if it has one, and returns when that is in force. Its errors are Put's.
 func (s *Store) Delete(ctx context.Context, id AgentID) (Version, error) {
-	return inForce(ctx)(s.DeleteAsync(ctx, id))
+	return s.inForce(ctx, func() (*readthrough.Receipt, error) { return s.DeleteAsync(ctx, id) })
 }
 
 // DeleteAsync is Delete without the wait.
 func (s *Store) DeleteAsync(ctx context.Context, id AgentID) (*readthrough.Receipt, error) {
-	if s.closed.Load() {
-		return nil, readthrough.ErrClosed
+	if err := s.writes.Enter(); err != nil {
+		return nil, err
 	}
+	defer s.writes.Leave()
 	asOf, _, err := s.authority.Delete(ctx, id.String(), s.writer)
 	return s.committed(ctx, "delete", id, asOf, err)
 }
 
-// inForce waits for a receipt.
-func inForce(ctx context.Context) func(*readthrough.Receipt, error) (Version, error) {
-	return func(r *readthrough.Receipt, err error) (Version, error) {
-		if err != nil {
-			return 0, err
+// inForce writes, and waits until that is in force.
+func (s *Store) inForce(ctx context.Context, write func() (*readthrough.Receipt, error)) (v Version, err error) {
+	err = s.writes.InForce(ctx, func() (*readthrough.Receipt, error) {
+		r, err := write()
+		if err == nil {
+			v = Version(r.AsOf())
 		}
-		return Version(r.AsOf()), r.Wait(ctx)
-	}
+		return r, err
+	})
+	return v, err
 }
 
 // committed tells every process of a write and the relay of the telling. A write whose outcome is unknown is treated as
@@ -145,7 +149,7 @@ func (s *Store) committed(ctx context.Context, op string, id AgentID, asOf uint6
 		return nil, fmt.Errorf("policy: %s: %w", op, err)
 	}
 	r, err := s.cache.InvalidateAsOf(ctx, asOf, id)
-	if err != nil { // closed meanwhile; the outbox still has the row
+	if err != nil { // Close did not wait any longer; the outbox still has the row
 		return nil, fmt.Errorf("policy: %s: %w", op, &readthrough.NotInForceError{Committed: true, Pending: true, Err: err})
 	}
 	if s.relay != nil && r.Executed() {
@@ -162,9 +166,19 @@ func (s *Store) committed(ctx context.Context, op string, id AgentID, asOf uint6
 // stored, also beside an error, and waits until all of them are in force. A nil document is an error. Beside a
 // *sqlsource.UnknownOutcomeError one more batch may be stored, which is invalidated as if it were.
 func (s *Store) Import(ctx context.Context, documents iter.Seq2[AgentID, *Document]) (n int, err error) {
-	if s.closed.Load() {
-		return 0, readthrough.ErrClosed
-	}
+	var failed error
+	err = s.writes.InForce(ctx, func() (r *readthrough.Receipt, lost error) {
+		n, r, failed, lost = s.imported(ctx, documents)
+		return r, lost
+	})
+	return n, errors.Join(failed, err)
+}
+
+// none is of what need not be waited for.
+var none = &readthrough.Receipt{}
+
+// imported writes documents. failed is what the authority says, lost that nobody could be told of what it has stored.
+func (s *Store) imported(ctx context.Context, documents iter.Seq2[AgentID, *Document]) (n int, r *readthrough.Receipt, failed, lost error) {
 	var broken error
 	n, asOf, err := s.authority.Import(ctx, func(yield func(string, []byte) bool) {
 		for id, doc := range documents {
@@ -183,13 +197,13 @@ func (s *Store) Import(ctx context.Context, documents iter.Seq2[AgentID, *Docume
 	err = errors.Join(broken, err)
 	_, unknown := errors.AsType[*sqlsource.UnknownOutcomeError](err)
 	if n == 0 && !unknown {
-		return n, err
+		return n, none, err, nil
 	}
-	r, lost := s.cache.InvalidateAllAsync(ctx, asOf)
-	if lost != nil || n == 0 {
-		return n, errors.Join(err, lost)
+	r, lost = s.cache.InvalidateAllAsync(ctx, asOf)
+	if lost == nil && n == 0 {
+		r = none
 	}
-	return n, errors.Join(err, r.Wait(ctx))
+	return n, r, err, lost
 }
 
 // Invalidate makes policies be read anew in every process, after something that this library does not see changed them.
@@ -224,7 +238,7 @@ func (s *Store) Health() invalidation.Health { return s.cache.Health() }
 
 // Ready returns nil when a serving lease is held and the authority answers.
 func (s *Store) Ready(ctx context.Context) error {
-	if s.closed.Load() {
+	if s.writes.IsShut() {
 		return readthrough.ErrClosed
 	}
 	if err := s.cache.Ready(ctx); err != nil {
@@ -236,13 +250,17 @@ func (s *Store) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the store's goroutines: it gives up the lease and tries to deliver what is pending, until ctx ends. Calls after
-// it are readthrough.ErrClosed. Safe to call twice.
+// Close ends the store's goroutines: it waits for the writes under way, gives up the lease and tries to deliver what is pending,
+// until ctx ends. Calls after it are readthrough.ErrClosed and write nothing. A write that takes longer than ctx is a
+// *readthrough.NotInForceError with ErrClosed: who shares the database tells of it within Config.Relay. Safe to call twice.
 func (s *Store) Close(ctx context.Context) error {
-	s.closed.Store(true)
-	var err error
+	s.writes.Shut()
+	err := s.writes.Wait(ctx)
+	if err != nil {
+		err = fmt.Errorf("policy: %w", err)
+	}
 	if s.relay != nil {
-		err = s.relay.Close(ctx)
+		err = errors.Join(err, s.relay.Close(ctx))
 	}
 	return errors.Join(err, s.cache.Close(ctx))
 }

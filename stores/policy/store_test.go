@@ -345,3 +345,43 @@ func TestDecideHitAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// Else the old policy would be answered elsewhere until somebody's relay told of the new one, or the bound of what is in memory.
+func TestCloseWaitsUntilAWriteUnderWayIsInForce(t *testing.T) {
+	everywhere(t, func(t *testing.T, f *fleet) {
+		var m meddler
+		s, there := f.open(t, meddle(&m)), f.open(t)
+		put(t, s, agent(1), policy.Allow)
+		decide(t, there, agent(1))
+		begun, goOn, deny := make(chan struct{}), make(chan struct{}), answer(t, policy.Deny)
+		m.after(func(uint64) error {
+			close(begun)
+			<-goOn
+			return nil
+		})
+		written, closed := make(chan error, 1), make(chan error, 1)
+		go func() { // ends when it may go on
+			_, err := s.Put(context.Background(), agent(1), deny)
+			written <- err
+		}()
+		<-begun
+		go func() { closed <- s.Close(context.Background()) }() // ends with the write
+		eventually(t, "no more writes", func() bool {
+			_, err := s.DeleteAsync(t.Context(), agent(2))
+			return errors.Is(err, readthrough.ErrClosed)
+		})
+		close(goOn)
+		if err := <-written; err != nil {
+			t.Error(err)
+		}
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		if f.name == "memory" && f.redis == "" {
+			return // it tells those who have it themselves, and not behind a meddler
+		}
+		if got := decide(t, there, agent(1)); got != policy.Deny {
+			t.Errorf("%v", got)
+		}
+	})
+}

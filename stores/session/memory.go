@@ -10,8 +10,8 @@ import (
 )
 
 // Memory is a Backend in this process's memory: for tests and for single processes that can lose it. Stores without Redis
-// that share one tell each other of changes at once. A tenant has a Memory of its own. The zero Memory is empty and ready
-// for use. What has expired is freed when it is asked for, and by saves.
+// that share one tell each other of changes at once. A Store takes its tenant's part of it, and it is a Backend itself, for the
+// tenant "". The zero Memory is empty and ready for use. What has expired is freed when it is asked for, and by saves.
 type Memory struct {
 	// Now is the clock. nil: time.Now. It is set before the first use.
 	Now func() time.Time
@@ -21,6 +21,23 @@ type Memory struct {
 	mu      sync.Mutex // guards the fields below
 	records map[ID]memoryRecord
 	sweep   int // as many records as this, and expired ones are looked for
+	tenants map[string]*Memory
+}
+
+// tenant answers a tenant's part of m.
+func (m *Memory) tenant(name string) *Memory {
+	if name == "" {
+		return m
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.tenants == nil {
+		m.tenants = map[string]*Memory{}
+	}
+	if m.tenants[name] == nil {
+		m.tenants[name] = &Memory{Now: m.Now}
+	}
+	return m.tenants[name]
 }
 
 type memoryRecord struct {

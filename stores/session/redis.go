@@ -55,7 +55,7 @@ var (
 	loadSource string
 
 	saveScript = layout.NewScript(saveSource)
-	loadScript = layout.NewScript(loadSource)
+	loadScript = layout.NewScript(layout.Primary + loadSource)
 )
 
 // key is the session's.

@@ -2,12 +2,13 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/layercache/layercache/invalidation"
 	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/internal/gate"
 	"github.com/layercache/layercache/stores/layout"
 )
 
@@ -16,8 +17,8 @@ type Store struct {
 	cache   *readthrough.Cache[ID, answer]
 	backend Backend
 	ttl     time.Duration
-	direct  bool // memory is off
-	closed  atomic.Bool
+	direct  bool      // memory is off
+	writes  gate.Gate // shut by Close
 }
 
 // New makes a Store. It does no I/O itself, and Close ends it.
@@ -25,6 +26,9 @@ func New(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
+	}
+	if m, ok := cfg.Backend.(*Memory); ok {
+		cfg.Backend = m.tenant(cfg.Tenant)
 	}
 	l := loader{backend: cfg.Backend, name: cfg.Name, keep: cfg.keep(), tel: cfg.Telemetry}
 	if cfg.RearmOnLoad {
@@ -58,7 +62,7 @@ func (s *Store) Load(ctx context.Context, id ID, opts ...readthrough.Option) (Se
 // *readthrough.NotInForceError: the session is stored, and its invalidation goes on. After readthrough.ErrUnavailable it is
 // unknown whether it is stored. A StartedAt that has no nanoseconds of 64 bits is refused.
 func (s *Store) Save(ctx context.Context, v Session) error {
-	return inForce(ctx)(s.SaveAsync(ctx, v))
+	return s.writes.InForce(ctx, func() (*readthrough.Receipt, error) { return s.SaveAsync(ctx, v) })
 }
 
 // SaveAsync is Save without the wait: it returns after the write and one attempt to tell of it, which goes on if ctx ends. This
@@ -73,7 +77,7 @@ func (s *Store) SaveAsync(ctx context.Context, v Session) (*readthrough.Receipt,
 
 // Delete ends a session, if there is one, and returns when it is gone in every process. Its errors are Save's.
 func (s *Store) Delete(ctx context.Context, id ID) error {
-	return inForce(ctx)(s.DeleteAsync(ctx, id))
+	return s.writes.InForce(ctx, func() (*readthrough.Receipt, error) { return s.DeleteAsync(ctx, id) })
 }
 
 // DeleteAsync is Delete without the wait.
@@ -81,27 +85,18 @@ func (s *Store) DeleteAsync(ctx context.Context, id ID) (*readthrough.Receipt, e
 	return s.change(ctx, "delete", id, func() error { return s.backend.Delete(ctx, id) })
 }
 
-// inForce waits for a receipt.
-func inForce(ctx context.Context) func(*readthrough.Receipt, error) error {
-	return func(r *readthrough.Receipt, err error) error {
-		if err != nil {
-			return err
-		}
-		return r.Wait(ctx)
-	}
-}
-
 // change writes and tells every process. A write whose outcome is unknown is treated as one that happened.
 func (s *Store) change(ctx context.Context, op string, id ID, write func() error) (*readthrough.Receipt, error) {
-	if err := s.open(ctx, op); err != nil {
+	if err := s.begin(ctx, op); err != nil {
 		return nil, err
 	}
+	defer s.writes.Leave()
 	failed := write()
 	r, err := s.cache.InvalidateAsync(ctx, id)
 	switch {
 	case failed != nil:
 		return nil, fmt.Errorf("session: %s: %w", op, layout.Unavailable(failed))
-	case err != nil: // closed meanwhile
+	case err != nil: // Close did not wait any longer
 		return nil, fmt.Errorf("session: %s: %w", op, &readthrough.NotInForceError{Committed: true, Pending: true, Err: err})
 	}
 	return r, nil
@@ -110,9 +105,10 @@ func (s *Store) change(ctx context.Context, op string, id ID, write func() error
 // Touch lets a session live for TTL from now, and no shorter than it would anyway. A session that has ended is
 // readthrough.ErrNotFound and stays ended, and every process is told. Something under the id that is no hash is a *DecodeError.
 func (s *Store) Touch(ctx context.Context, id ID) error {
-	if err := s.open(ctx, "touch"); err != nil {
+	if err := s.begin(ctx, "touch"); err != nil {
 		return err
 	}
+	defer s.writes.Leave()
 	found, err := s.backend.Touch(ctx, id, s.ttl)
 	if fault := faultOf(err); fault != nil {
 		return fault
@@ -130,12 +126,13 @@ func (s *Store) Touch(ctx context.Context, id ID) error {
 	return nil
 }
 
-// open says why nothing may be written any more.
-func (s *Store) open(ctx context.Context, op string) error {
-	if s.closed.Load() {
-		return readthrough.ErrClosed
+// begin begins a write, which ends with writes.Leave, or says why nothing may be written any more.
+func (s *Store) begin(ctx context.Context, op string) error {
+	if err := s.writes.Enter(); err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
+		s.writes.Leave()
 		return fmt.Errorf("session: %s: %w", op, err)
 	}
 	return nil
@@ -146,7 +143,7 @@ func (s *Store) Health() invalidation.Health { return s.cache.Health() }
 
 // Ready returns nil when a serving lease is held and the backend answers.
 func (s *Store) Ready(ctx context.Context) error {
-	if s.closed.Load() {
+	if s.writes.IsShut() {
 		return readthrough.ErrClosed
 	}
 	if err := s.cache.Ready(ctx); err != nil {
@@ -158,9 +155,14 @@ func (s *Store) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the store: it gives up the lease and tries to deliver what is pending, until ctx ends. Calls after it are
-// readthrough.ErrClosed. Safe to call twice.
+// Close ends the store: it waits for the writes under way, gives up the lease and tries to deliver what is pending, until ctx
+// ends. Calls after it are readthrough.ErrClosed and write nothing. A write that takes longer than ctx is told to nobody: it is
+// a *readthrough.NotInForceError with ErrClosed, and Config.MemoryTTL is the bound. Safe to call twice.
 func (s *Store) Close(ctx context.Context) error {
-	s.closed.Store(true)
-	return s.cache.Close(ctx)
+	s.writes.Shut()
+	err := s.writes.Wait(ctx)
+	if err != nil {
+		err = fmt.Errorf("session: %w", err)
+	}
+	return errors.Join(err, s.cache.Close(ctx))
 }

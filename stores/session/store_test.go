@@ -84,6 +84,22 @@ func TestStoresThatShareAMemoryTellEachOther(t *testing.T) {
 }
 
 // It has read the session before the delete, and answers after it.
+func TestTenantsOfAMemoryDoNotSeeEachOther(t *testing.T) {
+	f := &fleet{memory: &session.Memory{}}
+	as := func(tenant string) *session.Store {
+		return f.open(t, func(c *session.Config) { c.Tenant = tenant })
+	}
+	a, b, none := as("a"), as("b"), as("")
+	save(t, a, of(sid(1), 1))
+	wantAbsent(t, b, sid(1))
+	wantAbsent(t, none, sid(1))
+	save(t, b, of(sid(1), 2))
+	if err := b.Delete(t.Context(), sid(1)); err != nil {
+		t.Fatal(err)
+	}
+	want(t, as("a"), of(sid(1), 1))
+}
+
 func TestALoadUnderWayDoesNotBringADeletedSessionBack(t *testing.T) {
 	everywhere(t, func(t *testing.T, f *fleet) {
 		var m meddler
@@ -439,6 +455,72 @@ func TestClosedStoresAnswerNothing(t *testing.T) {
 		}
 	}
 	want(t, f.open(t), of(sid(1), 1))
+}
+
+// holding is a backend whose deletions say that they have begun and wait to be let go on.
+type holding struct {
+	session.Backend
+	in, on chan struct{}
+}
+
+func (h *holding) Delete(ctx context.Context, id session.ID) error {
+	close(h.in)
+	<-h.on
+	return h.Backend.Delete(ctx, id)
+}
+
+// deleting has a store whose deletion of a session is under way, and another process that has the session in memory.
+func deleting(t *testing.T, f *fleet) (h *holding, s, there *session.Store, deleted chan error) {
+	t.Helper()
+	h = &holding{in: make(chan struct{}), on: make(chan struct{})}
+	s = f.open(t, func(c *session.Config) { h.Backend, c.Backend = c.Backend, h })
+	there = f.open(t, func(c *session.Config) { c.MemoryTTL = time.Hour })
+	ready(t, s, there)
+	save(t, s, of(sid(1), 1))
+	want(t, there, of(sid(1), 1))
+	deleted = make(chan error, 1)
+	go func() { deleted <- s.Delete(context.Background(), sid(1)) }() // ends when it is let go on
+	<-h.in
+	return h, s, there, deleted
+}
+
+// Else the session would be answered elsewhere for MemoryTTL.
+func TestCloseWaitsUntilAWriteUnderWayIsTold(t *testing.T) {
+	everywhere(t, func(t *testing.T, f *fleet) {
+		h, s, there, deleted := deleting(t, f)
+		closed := make(chan error, 1)
+		go func() { closed <- s.Close(context.Background()) }() // ends with the write
+		eventually(t, "no more writes", func() bool { return errors.Is(s.Touch(t.Context(), sid(2)), readthrough.ErrClosed) })
+		select {
+		case err := <-closed:
+			t.Errorf("closed during a write: %v", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+		close(h.on)
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		if err := <-deleted; err != nil {
+			t.Error(err)
+		}
+		wantAbsent(t, there, sid(1))
+	})
+}
+
+func TestCloseWaitsForAWriteNoLongerThanItsContext(t *testing.T) {
+	everywhere(t, func(t *testing.T, f *fleet) {
+		h, s, _, deleted := deleting(t, f)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Close(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("closed: %v", err)
+		}
+		close(h.on)
+		err := <-deleted
+		if _, committed := errors.AsType[*readthrough.NotInForceError](err); !committed || !errors.Is(err, readthrough.ErrClosed) {
+			t.Errorf("a write that Close did not wait for: %v", err)
+		}
+	})
 }
 
 func TestNothingIsWrittenOnceTheContextHasEnded(t *testing.T) {
