@@ -119,7 +119,7 @@ func slack(l Limit) time.Duration {
 // result is the Answer as of now, when it has arrived: no time in it is too early.
 func (a Answer) result(c clock, limit Limit, now int64) Result {
 	r := Result{Allowed: a.Fits, Remaining: a.Remaining}
-	if a.Reset > 0 {
+	if a.Reset > 0 || limit.Algorithm == Fixed && a.Remaining < limit.Max { // the last millisecond is rounded to none
 		r.ResetAt = c.at(now + int64(a.Reset+slack(limit)))
 	}
 	if !a.Fits {

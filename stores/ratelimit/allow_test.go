@@ -99,6 +99,26 @@ func TestWhoWaitsForRetryAfterIsNotTooEarly(t *testing.T) {
 	}
 }
 
+// Its end is told in whole milliseconds, rounded down.
+func TestInTheLastMillisecondOfAWindowResetAtIsStillToCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, ratelimit.Config{Backend: &ratelimit.Memory{}, Remember: -1})
+		allow(t, s, "k", 2, fixed)
+		pass(fixed.Window - 500*time.Microsecond)
+		for _, n := range []int64{1, 5} {
+			r := allow(t, s, "k", n, fixed)
+			if until := time.Until(r.ResetAt); r.Allowed != (n == 1) || r.Remaining != 2 || until != time.Millisecond {
+				t.Errorf("%d: %+v, %s from now", n, r, until)
+			}
+		}
+		v, err := s.AllowAll(t.Context(),
+			ratelimit.Demand{Key: "k", N: 5, Limit: fixed}, ratelimit.Demand{Key: "untouched", N: 1, Limit: fixed})
+		if err != nil || v.Allowed || v.Each[0].ResetAt.IsZero() || !v.Each[1].ResetAt.IsZero() {
+			t.Errorf("%+v, %v", v, err)
+		}
+	})
+}
+
 func TestADenialIsOfAsManyPermitsAndOfThatLimit(t *testing.T) {
 	for _, algorithm := range []ratelimit.Algorithm{ratelimit.Fixed, ratelimit.GCRA} {
 		limit := ratelimit.Limit{Max: 5, Window: time.Hour, Algorithm: algorithm}

@@ -45,7 +45,8 @@ type Answer struct {
 	Fits bool
 	// Remaining is how many permits are left after the call; not negative.
 	Remaining int64
-	// Reset is how long until all permits are back, with Fixed in whole milliseconds rounded down. 0: they are.
+	// Reset is how long until all permits are back, with Fixed in whole milliseconds rounded down. 0: they are, or
+	// with Fixed will be in less than one.
 	Reset time.Duration
 	// Retry is how long until the demand can fit, if it does not: Reset with Fixed.
 	Retry time.Duration
@@ -66,8 +67,8 @@ type Grant struct {
 	N int64
 	// Remaining is what is left for others.
 	Remaining int64
-	// Window names the window, for Return. No other window of the key has that name, unless it begins in the millisecond in
-	// which this one began.
+	// Window names the window, for Return. No other window of the key has that name, unless it ends in the millisecond in
+	// which this one ends: after a Reset, one of another length.
 	Window int64
 	// Reset is how long the window lasts, in whole milliseconds rounded down.
 	Reset time.Duration

@@ -9,6 +9,7 @@ import (
 type block struct {
 	left atomic.Int64
 	low  atomic.Int64 // with fewer left, more are asked for
+	late atomic.Int64 // permits that were left at its end: nobody takes them, they only go back
 
 	window int64     // its name
 	ends   int64     // a moment of the store's clock that is not after the window's end
@@ -33,7 +34,7 @@ func (b *block) take(n int64, c *clock) (left int64, ok bool) {
 		}
 	}
 	if left/lookEach != (left-n)/lookEach && c.now() >= b.ends {
-		b.left.Store(0)
+		b.late.Add(n + b.left.Swap(0))
 		return 0, false
 	}
 	return left - n, true
@@ -47,11 +48,14 @@ func (b *block) held(now int64) int64 {
 	return b.left.Load()
 }
 
-// drop takes all that is left.
+// drop takes all that is left, of a block that is not used any more.
 func (b *block) drop() int64 {
 	if b == nil {
 		return 0
 	}
 	b.void.Stop()
-	return b.left.Swap(0)
+	return b.empty()
 }
+
+// empty takes all that is left.
+func (b *block) empty() int64 { return b.left.Swap(0) + b.late.Swap(0) }

@@ -20,7 +20,8 @@ type Config struct {
 	// most half of that share of what remains. At most 2^20; 0: 1.
 	Processes int64
 
-	// Timeout bounds each call of the backend, beside the caller's context. From 1 ms to 1 min; 0: 250 ms.
+	// Timeout bounds each call of the backend, beside the caller's context. A caller's deadline sooner than a sixteenth of it says
+	// nothing of the backend. From 1 ms to 1 min; 0: 250 ms.
 	Timeout time.Duration
 	// Remember is how long at most this process answers "denied" from memory, and never longer than the backend would deny.
 	// It bounds how late this process sees a Reset by another one, or permits that came back. At most 366 days; 0: 250 ms.

@@ -40,8 +40,9 @@
 // A lease takes a block of permits from the shared fixed window in one step and one round trip, and spends them locally. A
 // permit is counted before it is spent, so leases and Allow together never spend more than Max of a window's permits, and
 // none is spent twice. Its block is void when the window ends, by this process's monotonic clock from before the request
-// was sent, which may run a thousandth slower than the backend's. What can be allowed in a window on top of Max are permits
-// of the window before, and never more than Processes × Block, or × the largest call if that is more:
+// was sent, which may run a thousandth slower than the backend's. So it may be void before its window ends; what is left then
+// goes back, but for windows of at most a second, for which it would come too late. What can be allowed in a window on top of
+// Max are permits of the window before, and never more than Processes × Block, or × the largest call if that is more:
 //
 //   - a lease looks at the clock for every fourth permit, and a timer makes the block void. A process that was stopped over
 //     the end of a window can hand out three more for each goroutine that is in Allow at that moment;
@@ -80,10 +81,14 @@
 //
 // Leases first spend what they hold, and denials in memory are answered, whoever asks. Where the backend has to be asked, the
 // caller's own cancellation, a deadline that had passed before, and errors that are no outage always deny. While the backend is
-// known to be out, calls fail at once; one is let through after 50 ms, doubling to 1 s however many fail together. No call of
-// the backend takes longer than Config.Timeout. Lease.Allow may wait for nine of them, if its context lets it, where others
-// take what they bring; Reset makes one more for each lease of the key that holds something. A call whose answer was lost may
-// have been counted.
+// known to be out, calls fail at once; one is let through after 50 ms, doubling to 1 s however many fail together. One failure
+// makes it known, or three deadlines of callers in a row. A deadline sooner than a sixteenth of Config.Timeout is the caller's own
+// affair, whatever the state of the backend: it makes nothing known and lengthens no pause. Where all callers have such, a
+// backend that does not answer is never known to be out, or no longer than a pause, and each call waits for its own deadline.
+//
+// No call of the backend takes longer than Config.Timeout. Lease.Allow may wait for nine of them, if its context lets it, where
+// others take what they bring, and for seventeen where windows are so short that what they bring goes back; Reset makes one more
+// for each lease of the key that holds something. A call whose answer was lost may have been counted.
 //
 // # What it refuses to do
 //

@@ -76,26 +76,28 @@ func (l *Lease) land(f *flight, generation uint64, left int64, q Request) {
 		return err
 	})
 	l.mu.Lock()
-	unwanted := l.closed || l.generation != generation
-	if l.flight == f {
-		l.flight = nil
-	}
+	over := g.N
 	switch b := l.block.Load(); {
-	case unwanted:
+	case l.closed, l.generation != generation:
 	case f.err == nil:
-		l.hold(f, sent, left, q, g)
+		over = l.hold(f, sent, left, q, g)
 	case b != nil:
 		b.low.Store(0) // not for each permit anew
 	}
 	l.mu.Unlock()
-	if f.err == nil && unwanted && g.N > 0 {
-		err := l.giveBackTo(context.Background(), g.Window, g.N)
+	if f.err == nil && over > 0 {
+		err := l.giveBackTo(context.Background(), g.Window, over)
 		l.store.cfg.Telemetry.Report(name, "give back", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.flight == f { // only now, lest somebody asks for what is on its way back, and is denied
+		l.flight = nil
 	}
 }
 
-// hold adds a grant to what is held. l.mu is held.
-func (l *Lease) hold(f *flight, sent, left int64, q Request, g Grant) {
+// hold adds a grant to what is held, and answers how many permits of its window are to go back. l.mu is held.
+func (l *Lease) hold(f *flight, sent, left int64, q Request, g Grant) (over int64) {
 	now := l.store.clock.now()
 	b := l.block.Load()
 	if g.N < q.Need {
@@ -105,14 +107,16 @@ func (l *Lease) hold(f *flight, sent, left int64, q Request, g Grant) {
 		if b != nil {
 			b.low.Store(0)
 		}
-		return
+		return 0
 	}
 	l.denial.Store(nil)
 	l.taken++
 	if b == nil || b.window != g.Window || now >= b.ends {
-		b.drop() // its window has ended, or was reset
+		if n := b.drop(); b != nil && b.window == g.Window { // else that has ended, or was reset
+			over = n
+		}
 		if b = l.newBlock(sent, now, g); b == nil {
-			return
+			return over + g.N
 		}
 		defer l.block.Store(b)
 	}
@@ -126,17 +130,32 @@ func (l *Lease) hold(f *flight, sent, left int64, q Request, g Grant) {
 		b.low.Store(0)
 	}
 	l.watch()
+	return over
 }
 
-// newBlock is an empty block of a grant's window, nil if that has ended on the way.
+// newBlock is an empty block of a grant's window, nil if that may have ended on the way.
 func (l *Lease) newBlock(sent, now int64, g Grant) *block {
 	b := &block{window: g.Window, ends: sent + int64(g.Reset-g.Reset/drift)}
 	if now >= b.ends {
 		return nil
 	}
 	b.reset = l.store.clock.at(now + int64(g.Reset+time.Millisecond))
-	b.void = time.AfterFunc(time.Duration(b.ends-now), func() { b.left.Store(0) })
+	b.void = time.AfterFunc(time.Duration(b.ends-now), func() { l.expire(b, g.Reset/drift) })
 	return b
+}
+
+// expire makes a block void. Its window may go on for rest: what was left goes back to it, unless it would come too late.
+func (l *Lease) expire(b *block, rest time.Duration) {
+	l.mu.Lock()
+	begun := l.begin() // else Close has what was left
+	l.mu.Unlock()
+	if !begun {
+		return
+	}
+	defer l.store.wg.Done()
+	if n := b.empty(); rest > time.Millisecond {
+		l.store.cfg.Telemetry.Report(name, "give back", l.giveBack(context.Background(), b, n))
+	}
 }
 
 // drift is how much slower this process's clock may run than the backend's: a thousandth, twice what NTP slews.
@@ -193,5 +212,5 @@ func (l *Lease) look() {
 		}
 		return
 	}
-	l.store.cfg.Telemetry.Report(name, "give back", l.giveBack(context.Background(), b, b.left.Swap(0)))
+	l.store.cfg.Telemetry.Report(name, "give back", l.giveBack(context.Background(), b, b.empty()))
 }

@@ -170,6 +170,67 @@ func TestABlockEndsInTimeForABackendWhoseClockIsFaster(t *testing.T) {
 	})
 }
 
+// A day's window goes on for 86 s when its block ends here.
+func TestWhatABlockHoldsAtItsEndGoesBackToAWindowThatGoesOn(t *testing.T) {
+	limit := ratelimit.Limit{Max: 100, Window: 24 * time.Hour}
+	for name, late := range map[string]func(*ratelimit.Lease){
+		"by its timer":        func(*ratelimit.Lease) {},
+		"by the next to look": (*ratelimit.Lease).StopTimer,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := meddle(&ratelimit.Memory{})
+				l := leaseOf(t, open(t, ratelimit.Config{Backend: m}), ratelimit.LeaseConfig{Limit: limit, Block: 40, Idle: -1})
+				if !spend(t, l, 1) {
+					t.Fatal("denied")
+				}
+				late(l)
+				pass(limit.Window - time.Minute)
+				allowed := int64(1)
+				for spend(t, l, 1) {
+					allowed++
+				}
+				if n := total(t, m.Backend); allowed != 100 || n != 100 {
+					t.Errorf("%d of 100 allowed, %d counted", allowed, n)
+				}
+			})
+		})
+	}
+	t.Run("by Close", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			m := &ratelimit.Memory{}
+			l := leaseOf(t, open(t, ratelimit.Config{Backend: m}), ratelimit.LeaseConfig{Limit: limit, Block: 40, Idle: -1})
+			if !spend(t, l, 1) {
+				t.Fatal("denied")
+			}
+			l.StopTimer()
+			pass(limit.Window - time.Minute)
+			if err := l.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if n := total(t, m); n != 1 {
+				t.Errorf("%d counted after 1 was spent", n)
+			}
+		})
+	})
+}
+
+func TestWhatABlockHoldsAtTheEndOfAShortWindowIsNoCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meddle(&ratelimit.Memory{})
+		l := leaseOf(t, open(t, ratelimit.Config{Backend: m}), ratelimit.LeaseConfig{Limit: fixed, Block: 5, Idle: -1})
+		for window := range int64(3) {
+			if !spend(t, l, 1) {
+				t.Fatal("denied")
+			}
+			pass(fixed.Window)
+			if n := m.calls.Load(); n != window+1 {
+				t.Errorf("%d calls in %d windows", n, window+1)
+			}
+		}
+	})
+}
+
 func TestPermitsThatALeaseGivesBackCanBeHadHereAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := open(t, ratelimit.Config{Backend: &ratelimit.Memory{}, Remember: time.Hour})
@@ -232,4 +293,53 @@ func TestPermitsOfAWindowThatWasResetElsewhereAreDroppedWithTheFirstBlockOfTheNe
 			t.Errorf("%d counted after 1 was spent in the new window", n)
 		}
 	})
+}
+
+// Who closes the backend after it would else close it under the permits on their way.
+func TestWhoClosesAgainWaitsForTheFirst(t *testing.T) {
+	type closer interface {
+		Close(ctx context.Context) error
+	}
+	for name, pick := range map[string]func(*ratelimit.Store, *ratelimit.Lease) (first, again closer){
+		"lease, lease": func(_ *ratelimit.Store, l *ratelimit.Lease) (first, again closer) { return l, l },
+		"lease, store": func(s *ratelimit.Store, l *ratelimit.Lease) (first, again closer) { return l, s },
+		"store, lease": func(s *ratelimit.Store, l *ratelimit.Lease) (first, again closer) { return s, l },
+		"store, store": func(s *ratelimit.Store, _ *ratelimit.Lease) (first, again closer) { return s, s },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := meddle(&ratelimit.Memory{})
+				s := open(t, ratelimit.Config{Backend: m})
+				l := leaseOf(t, s, ratelimit.LeaseConfig{Limit: hour(1000), Block: 100, Idle: -1})
+				if !spend(t, l, 1) {
+					t.Fatal("denied")
+				}
+				first, again := pick(s, l)
+				release := m.hold()
+				ends := make(chan error, 2)
+				end := func(c closer) { ends <- c.Close(context.Background()) }
+				go end(first) // ends with release
+				synctest.Wait()
+				go end(again) // ends with the first
+				synctest.Wait()
+				if len(ends) != 0 {
+					t.Error("an end of Close while permits are on their way back")
+				}
+				short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+				defer cancel()
+				if err := again.Close(short); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("%v from a Close that waits no longer", err)
+				}
+				release()
+				for range 2 {
+					if err := <-ends; err != nil {
+						t.Error(err)
+					}
+				}
+				if err := l.Close(short); err != nil {
+					t.Errorf("%v from a lease that is closed", err)
+				}
+			})
+		})
+	}
 }

@@ -76,6 +76,8 @@ type Lease struct {
 	taken      uint64     // blocks so far
 	watched    watched
 	closed     bool
+
+	shut chan struct{} // closed at the end of Close
 }
 
 // Lease makes a lease of a key. It does no I/O. Close it, or the Store, to give back what it holds. One for each key and
@@ -85,7 +87,7 @@ func (s *Store) Lease(cfg LeaseConfig) (*Lease, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	l := &Lease{store: s, cfg: cfg}
+	l := &Lease{store: s, cfg: cfg, shut: make(chan struct{})}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed.Load() {
@@ -176,8 +178,9 @@ func (l *Lease) forget() (b *block, n int64) {
 	return b, b.drop()
 }
 
-// Close gives back what the lease holds. Calls after it are readthrough.ErrClosed. Safe to call twice. An error says that
-// the permits could not be given back: they are lost to their window.
+// Close gives back what the lease holds. Calls after it are readthrough.ErrClosed. Safe to call twice: the second waits for the
+// first, until its own ctx ends, and leaves to it to say what became of the permits. An error of the first says that they could
+// not be given back: they are lost to their window.
 func (l *Lease) Close(ctx context.Context) error {
 	l.mu.Lock()
 	first := !l.closed
@@ -186,29 +189,45 @@ func (l *Lease) Close(ctx context.Context) error {
 	if l.idle != nil {
 		l.idle.Stop()
 	}
-	f := l.flight
+	f, b := l.flight, l.block.Swap(nil)
+	n := b.drop()
 	l.mu.Unlock()
 	if !first {
-		return nil
+		return l.wait(ctx)
 	}
+	defer close(l.shut)
 	if f != nil {
 		select { // what it brings it gives back itself
 		case <-f.done:
 		case <-ctx.Done():
 		}
 	}
-	b := l.block.Swap(nil)
-	err := l.giveBack(ctx, b, b.drop())
+	err := l.giveBack(ctx, b, n)
 	l.store.mu.Lock()
 	defer l.store.mu.Unlock()
 	delete(l.store.leases, l)
 	return err
 }
 
-// giveBack returns permits of a block, which have left it. After a failure it is unknown whether the backend has them, so
-// they are not used.
+// wait waits for the Close that came first.
+func (l *Lease) wait(ctx context.Context) error {
+	select {
+	case <-l.shut:
+		return nil
+	default:
+	}
+	select {
+	case <-l.shut:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// giveBack returns permits of a block, which have left it: to their window, if it goes on, and to no other. After a failure it is
+// unknown whether the backend has them, so they are not used.
 func (l *Lease) giveBack(ctx context.Context, b *block, n int64) error {
-	if n == 0 || l.store.clock.now() >= b.ends {
+	if n == 0 {
 		return nil
 	}
 	return l.giveBackTo(ctx, b.window, n)

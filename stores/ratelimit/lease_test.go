@@ -455,6 +455,49 @@ func TestAWindowShorterThanARoundTripEndsNobodysPatience(t *testing.T) {
 	})
 }
 
+// A window begins when the request arrives, and ends by this process's clock as if it had when the request was sent.
+func TestPermitsThatArriveTooLateHereGoBackAndCanBeHad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meddle(&ratelimit.Memory{})
+		m.there = 60 * time.Millisecond
+		limit := ratelimit.Limit{Max: 10, Window: 100 * time.Millisecond}
+		l := leaseOf(t, open(t, ratelimit.Config{Backend: m}), ratelimit.LeaseConfig{Limit: limit})
+		time.AfterFunc(70*time.Millisecond, func() { m.set(func(m *meddler) { m.there = 0 }) })
+		if !spend(t, l, 10) {
+			t.Error("denied")
+		}
+		if n, back := total(t, m.Backend), m.returned.Load(); n != 10 || back != 10 {
+			t.Errorf("%d counted after 10 were spent, %d went back", n, back)
+		}
+	})
+}
+
+func TestNobodyIsDeniedForPermitsThatAreOnTheirWayBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meddle(&ratelimit.Memory{})
+		m.there = 60 * time.Millisecond
+		limit := ratelimit.Limit{Max: 10, Window: 100 * time.Millisecond}
+		l := leaseOf(t, open(t, ratelimit.Config{Backend: m}), ratelimit.LeaseConfig{Limit: limit})
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan error)
+		go func() { // ends with its answer
+			_, err := l.Allow(ctx, 10)
+			left <- err
+		}()
+		pass(70 * time.Millisecond)
+		m.set(func(m *meddler) { m.there = 10 * time.Millisecond })
+		pass(52 * time.Millisecond) // they are on their way back for 2 ms
+		m.set(func(m *meddler) { m.there = 0 })
+		cancel()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if !spend(t, l, 5) {
+			t.Error("denied")
+		}
+	})
+}
+
 func TestALeasesCallerLeavesWithItsContext(t *testing.T) {
 	m := meddle(&ratelimit.Memory{})
 	l := leaseOf(t, open(t, ratelimit.Config{Backend: m, OnFailure: ratelimit.AllowAny}), ratelimit.LeaseConfig{Limit: hour(10)})

@@ -38,13 +38,16 @@ type standing struct {
 func (s *standing) out() bool { return s != nil && s.cause != nil }
 
 // enter says whether a call may be made, and what is known while it is under way. While the backend is out one call at a time
-// may be, after each pause: the probe.
-func (o *outage) enter(timeout time.Duration) (known *standing, err error) {
+// may be, after each pause: the probe. A hasty call is none: it is made beside the probe's turn and leaves it to others.
+func (o *outage) enter(timeout time.Duration, hasty bool) (known *standing, err error) {
 	known = o.known.Load()
 	if !known.out() {
 		return known, nil
 	}
 	if now := o.clock.now(); now >= known.until {
+		if hasty {
+			return known, nil
+		}
 		probe := &standing{cause: known.cause, until: now + int64(timeout)}
 		if o.known.CompareAndSwap(known, probe) {
 			return probe, nil
@@ -54,9 +57,9 @@ func (o *outage) enter(timeout time.Duration) (known *standing, err error) {
 }
 
 // leave learns from how a call ended, given what enter answered it. That its caller has gone says nothing of the backend, and the
-// next call probes instead; that callers' deadlines pass does when it happens again and again. That a call failed which began
-// before an outage or a recovery is known already, or over.
-func (o *outage) leave(ctx context.Context, known *standing, err error) {
+// next call probes instead; nor does a hasty caller's deadline. That those of others pass does when it happens again and again.
+// That a call failed which began before an outage or a recovery is known already, or over.
+func (o *outage) leave(ctx context.Context, known *standing, hasty bool, err error) {
 	if err == nil || !errors.Is(err, readthrough.ErrUnavailable) {
 		if o.failures.Load() != 0 {
 			o.recover()
@@ -69,16 +72,31 @@ func (o *outage) leave(ctx context.Context, known *standing, err error) {
 		}
 		return
 	}
+	if hasty && ended(ctx) {
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.known.Load() != known {
 		return
 	}
-	if n := o.failures.Add(1); ctx.Err() != nil && n < 3 && !known.out() {
+	if n := o.failures.Add(1); ended(ctx) && n < 3 && !known.out() {
 		return
 	}
 	o.pause = min(max(shortestPause, 2*o.pause), longestPause)
 	o.known.Store(&standing{cause: err, until: o.clock.now() + int64(o.pause)})
+}
+
+// inHaste says whether a caller's deadline is so soon, before a sixteenth of the timeout, that a healthy backend may miss it.
+func inHaste(ctx context.Context, timeout time.Duration) bool {
+	end, ok := ctx.Deadline()
+	return ok && time.Until(end) < timeout/16
+}
+
+// ended says whether a caller's context has ended. A socket's deadline passes a moment before the context knows of its own.
+func ended(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(end)
 }
 
 func (o *outage) recover() {

@@ -216,8 +216,8 @@ func TestWhileRedisIsKnownToBeOutCallsFailAtOnceAndOneProbes(t *testing.T) {
 func TestACallersOwnEndSaysNothingOfTheBackend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := meddle(&ratelimit.Memory{})
-		s := open(t, ratelimit.Config{Backend: m, OnFailure: ratelimit.AllowAny})
-		m.set(func(m *meddler) { m.there = 20 * time.Millisecond })
+		s := open(t, ratelimit.Config{Backend: m, OnFailure: ratelimit.AllowAny, Timeout: 100 * time.Millisecond})
+		m.set(func(m *meddler) { m.there = 40 * time.Millisecond })
 		for range 5 {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Millisecond, cancel)
@@ -226,23 +226,67 @@ func TestACallersOwnEndSaysNothingOfTheBackend(t *testing.T) {
 			}
 		}
 		for range 2 {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-			r, err := s.Allow(ctx, "k", 1, fixed)
-			cancel()
-			if err != nil || !r.Allowed || !r.Degraded {
-				t.Fatalf("out of time: %+v, %v", r, err)
-			}
+			outOfTime(t, s, 25*time.Millisecond)
 			if h := s.Health(); h.State != invalidation.Up {
 				t.Fatalf("%+v", h)
 			}
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-		defer cancel()
-		if _, err := s.Allow(ctx, "k", 1, fixed); err != nil {
-			t.Fatal(err)
-		}
+		outOfTime(t, s, 25*time.Millisecond)
 		if h := s.Health(); h.State != invalidation.Down {
 			t.Errorf("%+v after the third deadline in a row", h)
+		}
+	})
+}
+
+// outOfTime is a call of a store that allows any, whose deadline passes before the backend answers.
+func outOfTime(t *testing.T, s *ratelimit.Store, in time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), in)
+	defer cancel()
+	if r, err := s.Allow(ctx, "k", 1, fixed); err != nil || !r.Allowed || !r.Degraded {
+		t.Fatalf("out of time: %+v, %v", r, err)
+	}
+}
+
+func TestDeadlinesThatAreTooSoonNeverMakeABackendKnownToBeOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meddle(&ratelimit.Memory{})
+		s := open(t, ratelimit.Config{Backend: m, OnFailure: ratelimit.AllowAny, Timeout: 100 * time.Millisecond})
+		m.set(func(m *meddler) { m.there = 20 * time.Millisecond })
+		for range 100 {
+			outOfTime(t, s, 6*time.Millisecond)
+		}
+		if h := s.Health(); h.State != invalidation.Up {
+			t.Errorf("%+v", h)
+		}
+		if r := allow(t, s, "patient", 1, fixed); !r.Allowed || r.Degraded {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// unaware is a context that does not know yet that its deadline has passed.
+type unaware struct {
+	context.Context
+	end time.Time
+}
+
+func (c unaware) Deadline() (time.Time, bool) { return c.end, true }
+
+// A client's socket fails at the deadline, a moment before the context does.
+func TestADeadlineOfWhichTheContextDoesNotKnowYetIsTheCallersOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meddle(&ratelimit.Memory{})
+		s := open(t, ratelimit.Config{Backend: m, Timeout: 100 * time.Millisecond})
+		m.set(func(m *meddler) { m.there, m.lost = 25*time.Millisecond, errDown })
+		for n := range 3 {
+			ctx := unaware{t.Context(), time.Now().Add(25 * time.Millisecond)}
+			if _, err := s.Allow(ctx, "k", 1, fixed); !errors.Is(err, readthrough.ErrUnavailable) {
+				t.Fatal(err)
+			}
+			if h := s.Health(); (h.State == invalidation.Down) != (n == 2) {
+				t.Errorf("%+v after %d deadlines", h, n+1)
+			}
 		}
 	})
 }

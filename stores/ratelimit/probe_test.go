@@ -127,6 +127,68 @@ func TestAProbeWhoseCallerCancelsLeavesTheNextCallerToProbe(t *testing.T) {
 	})
 }
 
+// down makes a backend known to be out, and lets it answer again when the pause, of 50 ms, is over.
+func down(t *testing.T, m *meddler, s *ratelimit.Store) {
+	t.Helper()
+	m.fail(errDown)
+	if _, err := s.Current(t.Context(), "k"); err == nil {
+		t.Fatal("it is not down")
+	}
+	m.fail(nil)
+	pass(50 * time.Millisecond)
+}
+
+func TestACallerInHasteNeitherHoldsTheProbeNorDoublesThePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meddle(&ratelimit.Memory{})
+		s := open(t, ratelimit.Config{Backend: m, OnFailure: ratelimit.AllowAny, Timeout: 100 * time.Millisecond})
+		down(t, m, s)
+		m.set(func(m *meddler) { m.there = 20 * time.Millisecond })
+		for range 10 {
+			outOfTime(t, s, 5*time.Millisecond)
+		}
+		var hasty sync.WaitGroup
+		hasty.Go(func() { together(20, func() { outOfTime(t, s, 5*time.Millisecond) }) })
+		synctest.Wait()
+		if r := allow(t, s, "patient", 1, fixed); !r.Allowed || r.Degraded {
+			t.Errorf("%+v beside callers in haste", r)
+		}
+		hasty.Wait()
+		if h := s.Health(); h.State != invalidation.Up {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
+func TestACallerInHasteWhoIsAnsweredEndsTheOutageAndOneWhoIsRefusedLengthensIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meddle(&ratelimit.Memory{})
+		s := open(t, ratelimit.Config{Backend: m, Timeout: 100 * time.Millisecond})
+		down(t, m, s)
+		ask := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+			defer cancel()
+			_, err := s.Current(ctx, "k")
+			return err
+		}
+		m.fail(errDown)
+		together(20, func() {
+			if err := ask(); !errors.Is(err, errDown) {
+				t.Error(err)
+			}
+		})
+		m.fail(nil)
+		pass(99 * time.Millisecond)
+		if err := ask(); !errors.Is(err, errDown) {
+			t.Errorf("%v before the pause of 100 ms was over", err)
+		}
+		pass(time.Millisecond)
+		if err := ask(); err != nil || s.Health().State != invalidation.Up {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
 // A call from before the outage has succeeded while the probe was under way.
 func TestAProbeThatIsCancelledAfterTheRecoveryEndsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -301,5 +363,61 @@ func TestAResetDuringAnOutageFreesTheLocalShareToo(t *testing.T) {
 		if err := s.Reset(t.Context(), "k"); !errors.Is(err, readthrough.ErrUnavailable) {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Permits that are dropped, and cannot be given back, are lost to their window.
+func TestAResetThatIsNotSentLeavesALeaseWhatItHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meddle(&ratelimit.Memory{})
+		s := open(t, ratelimit.Config{Backend: m})
+		l := leaseOf(t, s, ratelimit.LeaseConfig{Limit: hour(100), Block: 40, Idle: -1})
+		if !spend(t, l, 1) {
+			t.Fatal("denied")
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := s.Reset(gone, "k"); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		m.fail(errDown)
+		if _, err := s.Current(t.Context(), "other"); err == nil {
+			t.Fatal("it is not down")
+		}
+		if err := s.Reset(t.Context(), "k"); !errors.Is(err, errDown) {
+			t.Fatal(err)
+		}
+		if r, err := l.Allow(t.Context(), 1); err != nil || !r.Allowed || r.Degraded || r.Remaining != 38 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		m.fail(nil)
+		pass(50 * time.Millisecond)
+		allowed := 2
+		for spend(t, l, 1) {
+			allowed++
+		}
+		if allowed != 100 {
+			t.Errorf("%d of 100", allowed)
+		}
+	})
+}
+
+func TestAResetThatIsNotSentLetsALeaseAskAnewAllTheSame(t *testing.T) {
+	m := meddle(&ratelimit.Memory{})
+	s := open(t, ratelimit.Config{Backend: m, Remember: time.Hour})
+	l := leaseOf(t, s, ratelimit.LeaseConfig{Limit: hour(1), Idle: -1})
+	if !spend(t, l, 1) || spend(t, l, 1) {
+		t.Fatal("not one of one")
+	}
+	if err := m.Backend.Reset(t.Context(), "k"); err != nil { // another process
+		t.Fatal(err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Reset(gone, "k"); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if !spend(t, l, 1) {
+		t.Error("denied from memory")
 	}
 }

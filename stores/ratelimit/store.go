@@ -38,7 +38,7 @@ func New(cfg Config) (*Store, error) {
 	}
 	c := newClock()
 	s := &Store{cfg: cfg, clock: c, outage: outage{clock: c}, denied: newDenied(cfg.MaxDenied), leases: map[*Lease]struct{}{}}
-	s.unwatch = cfg.Telemetry.Watch(name, s.snapshot)
+	s.unwatch = sync.OnceFunc(cfg.Telemetry.Watch(name, s.snapshot))
 	return s, nil
 }
 
@@ -55,14 +55,15 @@ func (s *Store) reach(ctx context.Context, f func(context.Context) error) error 
 	if ctx.Err() != nil {
 		return gone(ctx)
 	}
-	known, err := s.outage.enter(s.cfg.Timeout)
+	hasty := inHaste(ctx, s.cfg.Timeout)
+	known, err := s.outage.enter(s.cfg.Timeout, hasty)
 	if err != nil {
 		return err
 	}
 	bounded, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	err = f(bounded)
-	s.outage.leave(ctx, known, err)
+	s.outage.leave(ctx, known, hasty, err)
 	return err
 }
 
@@ -134,19 +135,24 @@ func only(total int64, err error) (int64, error) {
 }
 
 // Reset forgets all that is counted under a key, with either algorithm. It is idempotent. This process's next call of the
-// key asks the backend, and its leases of the key hold nothing any more; another process goes on denying for at most its
-// Config.Remember, and its leases may spend what they hold, at most a block each, or a call's permits if that is more.
+// key asks the backend, and its leases of the key hold nothing any more, unless the backend was not even asked; another process
+// goes on denying for at most its Config.Remember, and its leases may spend what they hold, at most a block each, or a call's
+// permits if that is more.
 func (s *Store) Reset(ctx context.Context, key string) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	defer s.forget(ctx, key) // also when it is unknown whether it was done
-	return s.call(ctx, func(ctx context.Context) error { return s.cfg.Backend.Reset(ctx, key) })
+	asked := false
+	defer func() { s.forget(ctx, key, asked) }() // also when it is unknown whether it was done
+	return s.call(ctx, func(ctx context.Context) error {
+		asked = true
+		return s.cfg.Backend.Reset(ctx, key)
+	})
 }
 
-// forget drops what is known and held of a key. A block may be of the window that has begun since the Reset; one of the window
-// before goes nowhere.
-func (s *Store) forget(ctx context.Context, key string) {
+// forget drops what is known of a key, and what is held of it if the backend was asked to: else it is of a window that goes on. A
+// block may be of the window that has begun since the Reset; one of the window before goes nowhere.
+func (s *Store) forget(ctx context.Context, key string, asked bool) {
 	_ = s.share.Reset(context.Background(), key)
 	s.denied.forget(key)
 	s.mu.Lock()
@@ -158,6 +164,10 @@ func (s *Store) forget(ctx context.Context, key string) {
 	}
 	s.mu.Unlock()
 	for _, l := range open {
+		if !asked {
+			l.denial.Store(nil)
+			continue
+		}
 		b, n := l.forget()
 		s.cfg.Telemetry.Report(name, "give back", l.giveBack(ctx, b, n))
 	}
@@ -181,11 +191,11 @@ func (s *Store) Ready(ctx context.Context) error {
 }
 
 // Close gives back what the leases hold, until ctx ends, and ends the store's goroutines. Calls after it are
-// readthrough.ErrClosed. Safe to call twice. An error says that permits could not be given back: they are lost to their
-// window.
+// readthrough.ErrClosed. Safe to call twice: who closes the store, or closed a lease of it before, is waited for. An error says
+// that permits could not be given back: they are lost to their window.
 func (s *Store) Close(ctx context.Context) error {
 	s.mu.Lock()
-	first := !s.closed.Swap(true)
+	s.closed.Store(true)
 	open := make([]*Lease, 0, len(s.leases))
 	for l := range s.leases {
 		open = append(open, l)
@@ -195,9 +205,7 @@ func (s *Store) Close(ctx context.Context) error {
 	for _, l := range open {
 		errs = append(errs, l.Close(ctx))
 	}
-	if first {
-		s.unwatch()
-	}
+	s.unwatch()
 	done := make(chan struct{})
 	go func() { // ends with the flights, each of which ends within two of Timeout
 		s.wg.Wait()
