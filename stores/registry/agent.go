@@ -41,10 +41,10 @@ type Agent struct {
 	Capabilities Capabilities
 	// Status is Available, Busy or Offline; "" at Register means Available.
 	Status Status
-	// LastHeartbeat is when the agent was last heard of, by the backend's clock. Register takes the zero time, and one that is
-	// still to come, for now.
+	// LastHeartbeat is when the agent was last heard of, by the backend's clock. Register takes the zero time, every other up to
+	// the begin of 1970, and one that is still to come, for now.
 	LastHeartbeat time.Time
-	// CurrentLoad is how many tasks it has, MaxLoad how many it can have; MaxLoad 0: any number.
+	// CurrentLoad is how many tasks it has, MaxLoad how many it can have, both at most 2^53-1; MaxLoad 0: as many as that.
 	CurrentLoad, MaxLoad int
 
 	unknown string // members of the JSON that this version does not know, each after a comma
@@ -52,7 +52,7 @@ type Agent struct {
 
 // Free says whether a task may go to the agent: it is Available, and its load is below its maximum.
 func (a Agent) Free() bool {
-	return a.Status == Available && (a.MaxLoad == 0 || a.CurrentLoad < a.MaxLoad)
+	return a.Status == Available && a.CurrentLoad < maxLoad && (a.MaxLoad == 0 || a.CurrentLoad < a.MaxLoad)
 }
 
 // same says whether two records differ in nothing but the heartbeat.
@@ -61,7 +61,8 @@ func (a Agent) same(b Agent) bool {
 		a.MaxLoad == b.MaxLoad && a.unknown == b.unknown && slices.Equal(a.Capabilities.names, b.Capabilities.names)
 }
 
-// check says why an agent cannot be registered. The zero status is filled in.
+// check says why an agent cannot be registered. The zero status is filled in, and a heartbeat that no clock of a backend can
+// have shown becomes the zero time.
 func (a *Agent) check() error {
 	if err := checkID(a.ID); err != nil {
 		return err
@@ -79,6 +80,9 @@ func (a *Agent) check() error {
 	case a.LastHeartbeat.Year() < 1 || a.LastHeartbeat.Year() > 9999:
 		return refused("agent last_heartbeat must be in the years 1 to 9999")
 	}
+	if a.LastHeartbeat.UnixMilli() <= 0 {
+		a.LastHeartbeat = time.Time{}
+	}
 	for _, text := range append([]string{a.Name, a.unknown}, a.Capabilities.names...) {
 		if !isText(text) {
 			return refused("agent must be UTF-8 without NUL bytes")
@@ -90,7 +94,7 @@ func (a *Agent) check() error {
 	return nil
 }
 
-// maxLoad is the highest load that scripts can count: a Lua number is exact up to it.
+// maxLoad is the highest load that scripts can count: a Lua number is exact up to it. Nothing is added to it.
 const maxLoad = 1<<53 - 1
 
 func checkID(id string) error {

@@ -82,7 +82,7 @@ func (s *snapshot) get(id string) (Agent, error) {
 type Query struct {
 	// Capabilities are what the agent must have, all of them. None: any agent.
 	Capabilities []string
-	// Limit is how many agents are wanted. 0: all.
+	// Limit is how many agents are wanted at most. 0: all. Less is BadInput.
 	Limit int
 }
 

@@ -58,11 +58,13 @@
 //	                                  Never "none". Writes are Failed, and unknown. Watch yields the error and goes on
 //	Redis lost its data               see above
 //	bus out, backend well             reads from memory until the lease ends (Bound), then from the backend
-//	writer dies before it tells       seen within MaxAge; with SQL within Relay and Bound
+//	writer dies before it tells       seen within MaxAge; with SQL within Relay and Bound; at once where SetStatus or SetLoad
+//	                                  sets the same again, or a 404 denies an agent that this process has in memory
 //	a record that cannot be read      not in List; Get of it is Failed, in Redis Heartbeat and Claim too; the others are as
 //	                                  ever. In Redis an empty text, or a key of another type, is none: 404, and who registers
 //	                                  replaces it. What stands under a key that holds another than the letters of an encoded
-//	                                  id is nobody's
+//	                                  id is nobody's. In SQLite a number that is none is such a record: a heartbeat or Reap
+//	                                  gives it its times, so that it ends
 //	message lost                      Bound; Watch marks the next list as Resynced
 //	call of an unknown outcome        Failed; told as if it had happened, unless Redis is known to be out. Whom such a
 //	                                  Heartbeat made available is seen within MaxAge; with SQL within Relay and Bound

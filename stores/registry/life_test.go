@@ -354,6 +354,57 @@ func TestAForeignHeartbeatThatNeverWasIsTakenForOneNow(t *testing.T) {
 	}
 }
 
+func TestARegistrationWithAHeartbeatUpTo1970IsOneNow(t *testing.T) {
+	everywhere(t, func(t *testing.T, f *fleet) {
+		s := f.open(t, lives)
+		register(t, s, registry.Agent{ID: "live"})
+		settle(t, s, s, "live")
+		for id, beat := range map[string]time.Time{"1970": time.Unix(0, 0), "1969": time.Date(1969, 7, 20, 20, 17, 40, 0, time.UTC)} {
+			register(t, s, registry.Agent{ID: id, LastHeartbeat: beat})
+			if got := get(t, s, id).LastHeartbeat; time.Since(got) > time.Minute {
+				t.Errorf("a heartbeat at %s became %s", beat, got)
+			}
+		}
+	})
+}
+
+// What a clock leaves that went back, and a program that counts in another unit.
+func TestAHeartbeatStillToComeKeepsNobodyElseAlive(t *testing.T) {
+	for _, name := range []string{"sqlite", "postgres"} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, name)
+			s := f.open(t, lives)
+			register(t, s, registry.Agent{ID: "dead"}, registry.Agent{ID: "ahead"})
+			if err := s.Heartbeat(t.Context(), "dead"); err != nil {
+				t.Fatal(err)
+			}
+			f.foreign(t)("UPDATE layercache_agents SET last_heartbeat_ms = last_heartbeat_ms + 3600000, expires_ms = expires_ms + 3600000 WHERE agent_id = 'ahead'")
+			reapAll(t, s, "dead")
+			if got := get(t, s, "ahead").Status; got != registry.Available {
+				t.Errorf("ahead is %s", got)
+			}
+		})
+	}
+}
+
+// A clock that went back has everything ahead, the notes of contact too.
+func TestNobodyIsReapedForAClockOfTheDatabaseThatWentBack(t *testing.T) {
+	for _, name := range []string{"sqlite", "postgres"} {
+		t.Run(name, func(t *testing.T) {
+			f := newFleet(t, name)
+			s := f.open(t, lives)
+			register(t, s, registry.Agent{ID: "a"}, registry.Agent{ID: "b"})
+			settle(t, s, s, "a", "b")
+			silent(t)
+			foreign := f.foreign(t)
+			foreign("UPDATE layercache_agents SET last_heartbeat_ms = last_heartbeat_ms + 3600000 WHERE agent_id = 'a'")
+			foreign("UPDATE layercache_agents_life SET since_ms = since_ms + 3600000, contact_ms = contact_ms + 3600000")
+			reapNone(t, s, "a clock that went back")
+			reapAll(t, s, "b") // who does not come back is dead all the same
+		})
+	}
+}
+
 func TestNobodyIsReapedForASilenceOfThisProcess(t *testing.T) {
 	now := time.Now()
 	var mu sync.Mutex

@@ -10,7 +10,8 @@ import (
 
 // Memory keeps agents in this process's memory: for tests, and for single processes that can lose it. A Store takes its
 // tenant's part of it, and it is a Backend itself, for the tenant "". Stores without a Link that share it, under one Name and
-// Tenant, tell each other of changes at once. The zero Memory is empty and ready for use.
+// Tenant, tell each other of changes at once. The zero Memory is empty and ready for use. Who is gone is freed when asked for,
+// and by lists and registrations.
 type Memory struct {
 	// Now is the clock. nil: time.Now. It is set before the first use.
 	Now func() time.Time

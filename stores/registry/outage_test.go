@@ -3,11 +3,13 @@ package registry_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/layercache/layercache/l2/redistest"
 	"github.com/layercache/layercache/readthrough"
 	"github.com/layercache/layercache/stores/registry"
 )
@@ -35,13 +37,20 @@ func unavailable(t *testing.T, s *registry.Store) {
 
 func TestAnOutageNeverLooksLikeNoAgents(t *testing.T) {
 	for _, foreign := range []bool{false, true} {
-		f := newFleet(t, "redis")
-		s := f.open(t, func(cfg *registry.Config) { cfg.Foreign, cfg.MaxAge = foreign, 50*time.Millisecond })
-		register(t, s, registry.Agent{ID: "a"})
-		wantList(t, s, "a")
-		f.redis.Kill()
-		eventually(t, "the end of what memory may answer", func() bool { _, err := s.List(t.Context()); return err != nil })
-		unavailable(t, s)
+		for name, end := range map[string]func(*redistest.Server){
+			"killed":  (*redistest.Server).Kill,
+			"demoted": func(r *redistest.Server) { r.Do("REPLICAOF", "127.0.0.1", "1") }, // has all it had, and hears nothing new
+		} {
+			t.Run(fmt.Sprintf("%s/foreign=%t", name, foreign), func(t *testing.T) {
+				f := newFleet(t, "redis")
+				s := f.open(t, func(cfg *registry.Config) { cfg.Foreign, cfg.MaxAge = foreign, 50*time.Millisecond })
+				register(t, s, registry.Agent{ID: "a"})
+				wantList(t, s, "a")
+				end(f.redis)
+				eventually(t, "the end of what memory may answer", func() bool { _, err := s.List(t.Context()); return err != nil })
+				unavailable(t, s)
+			})
+		}
 	}
 }
 
@@ -202,4 +211,32 @@ func TestACallPastItsDeadlineSaysSo(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+}
+
+// Each call has a tenth of the time that a scan of the keyspace takes.
+func TestALargeKeyspaceDelaysTheFirstListAndDoesNotPreventIt(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	b := onRedis(t, registry.RedisConfig{Client: proxy.Client()})
+	pipe := server.Client().Pipeline()
+	pipe.Set(t.Context(), "agentic:agent:a", `{"id":"a"}`, 0)
+	for i := range 50_000 { // 50 round trips of a scan
+		pipe.Set(t.Context(), fmt.Sprint("other:", i), "", 0)
+	}
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Delay(4 * time.Millisecond)
+	list := func() (registry.Listing, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Millisecond)
+		defer cancel()
+		return b.List(ctx, registry.Terms{})
+	}
+	if l, err := list(); !errors.Is(err, readthrough.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("before the scan is through: %v, %v", l, err)
+	}
+	eventually(t, "a list", func() bool {
+		l, err := list()
+		return err == nil && len(l.Agents)+len(l.Faulty) == 1
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,7 +38,7 @@ type RedisConfig struct {
 // lost until the agents register anew. Safe for concurrent use.
 //
 // The index is made whole by a scan of the keyspace when it is missing, once for all processes: at the first contact, after
-// FLUSHALL, or when Redis evicted it.
+// FLUSHALL, or when Redis evicted it. Until then lists wait, or fail by their deadline; the scan goes on, for a minute at most.
 type Redis struct {
 	client  redis.UniversalClient
 	space   layout.Space
@@ -47,6 +48,9 @@ type Redis struct {
 	records string // what the keys of records begin with
 
 	unsorted atomic.Bool // the server does not SORT for us
+
+	mu      sync.Mutex // guards mending
+	mending *mending   // nil: nobody makes the index whole
 }
 
 var _ Backend = (*Redis)(nil)
@@ -101,10 +105,11 @@ var (
 	flushLua string
 
 	putScript    = layout.NewScript(clockLua + lifeLua + documentLua + putLua)
-	beatScript   = layout.NewScript(clockLua + lifeLua + documentLua + beatLua)
-	updateScript = layout.NewScript(documentLua + updateLua)
+	beatScript   = layout.NewScript(layout.Primary + clockLua + lifeLua + documentLua + beatLua)
+	getScript    = layout.NewScript(layout.Primary + "return redis.pcall('GET', KEYS[1])")
+	updateScript = layout.NewScript(layout.Primary + documentLua + updateLua)
 	deleteScript = layout.NewScript(deleteLua)
-	listScript   = layout.NewScript(clockLua + listLua)
+	listScript   = layout.NewScript(layout.Primary + clockLua + listLua)
 	reapScript   = layout.NewScript(clockLua + lifeLua + documentLua + reapLua)
 	flushScript  = layout.NewScript(flushLua)
 )
@@ -175,12 +180,15 @@ func (r *Redis) Get(ctx context.Context, id string) (Agent, error) {
 	if err != nil {
 		return Agent{}, err
 	}
-	doc, err := r.client.Get(ctx, key).Result()
+	out, err := getScript.Run(ctx, r.client, []string{key})
+	doc, text := out.(string)
 	switch {
-	case errors.Is(err, redis.Nil), redis.HasErrorPrefix(err, "WRONGTYPE"), err == nil && doc == "":
+	case redis.HasErrorPrefix(err, "WRONGTYPE"), err == nil && doc == "":
 		return Agent{}, readthrough.ErrNotFound // a list does not have what is no text, either
 	case err != nil:
-		return Agent{}, layout.Failed(ctx, err)
+		return Agent{}, err
+	case !text:
+		return Agent{}, errAnswer
 	}
 	a, err := decode(doc)
 	if err != nil || a.ID != id {

@@ -15,8 +15,12 @@ type room struct {
 
 	mu     sync.Mutex // guards the fields below
 	agents map[string]*resident
+	sweep  int // as many agents as this, and those who are gone are looked for
 	life   life
 }
+
+// sweepMin is the number of agents below which those who are gone are not looked for.
+const sweepMin = 1024
 
 // resident is an agent in memory.
 type resident struct {
@@ -36,7 +40,7 @@ func (m *room) enter(ctx context.Context) (time.Time, error) {
 	return time.Now(), nil
 }
 
-// live answers an agent that is not gone.
+// live answers an agent that is not gone, and frees one that is.
 func (m *room) live(id string, now time.Time) (*resident, error) {
 	r := m.agents[id]
 	if r == nil {
@@ -61,6 +65,12 @@ func (m *room) Put(ctx context.Context, a Agent, terms Terms) (Agent, uint64, er
 	}
 	a.LastHeartbeat = a.LastHeartbeat.Round(0).UTC()
 	m.agents[a.ID] = &resident{agent: a, gone: now.Add(terms.TTL)}
+	if len(m.agents) > max(m.sweep, sweepMin) {
+		for id := range m.agents {
+			_, _ = m.live(id, now) // frees it
+		}
+		m.sweep = 2 * len(m.agents) // so that a Put costs a constant on average
+	}
 	return a, 0, nil
 }
 

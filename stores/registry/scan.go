@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
@@ -66,39 +67,93 @@ type reply struct {
 	docs  []record
 }
 
-// list reads the index and the records in one round trip. If the index is not whole, or scan is asked for, a scan of the
-// keyspace goes before.
+// list reads the index and the records in one round trip, once the index is whole. Where a scan is asked for, which finds what
+// other programs wrote, one goes before.
 func (r *Redis) list(ctx context.Context, scan bool) (reply, error) {
-	if !scan && !r.unsorted.Load() {
-		if answer, ok, err := r.fetch(ctx); ok || err != nil {
-			return answer, err
-		}
+	if scan {
+		return r.scanned(ctx)
 	}
-	mark := word()
-	var found []string
 	for range wholeTries {
-		if scan {
-			var err error
-			if found, err = r.scan(ctx); err != nil {
-				return reply{}, layout.Failed(ctx, err)
+		if !r.unsorted.Load() {
+			if answer, ok, err := r.fetch(ctx); ok || err != nil {
+				return answer, err
 			}
 		}
-		args := make([]any, 2, 2+len(found))
-		args[0], args[1] = r.records, mark
-		for _, encoded := range found {
-			args = append(args, encoded)
-		}
-		out, err := listScript.Run(ctx, r.client, []string{r.index}, args...)
-		if err != nil {
-			return reply{}, err
-		}
-		answer, err := parseReply(out)
+		answer, err := r.look(ctx, word(), nil)
 		if err != nil || answer.whole {
 			return answer, err
 		}
-		scan = true
+		if err := r.mend(ctx); err != nil {
+			return reply{}, err
+		}
 	}
 	return reply{}, errNotWhole
+}
+
+// look runs list.lua once.
+func (r *Redis) look(ctx context.Context, mark string, found []string) (reply, error) {
+	args := make([]any, 2, 2+len(found))
+	args[0], args[1] = r.records, mark
+	for _, encoded := range found {
+		args = append(args, encoded)
+	}
+	out, err := listScript.Run(ctx, r.client, []string{r.index}, args...)
+	if err != nil {
+		return reply{}, err
+	}
+	return parseReply(out)
+}
+
+// scanned reads the index and the records after a scan of the keyspace, and makes the index whole if it is not.
+func (r *Redis) scanned(ctx context.Context) (reply, error) {
+	mark := word()
+	for range wholeTries {
+		found, err := r.scan(ctx)
+		if err != nil {
+			return reply{}, layout.Failed(ctx, err)
+		}
+		answer, err := r.look(ctx, mark, found) // if the index is not whole, the next scan begins with the mark in it
+		if err != nil || answer.whole {
+			return answer, err
+		}
+	}
+	return reply{}, errNotWhole
+}
+
+// mending is a scan that makes the index whole.
+type mending struct {
+	done chan struct{} // closed when err is set
+	err  error
+}
+
+// mendTime bounds the scans that make an index whole, of which a million keys take a second or two.
+const mendTime = time.Minute
+
+// mend makes the index whole. All calls share one scan, which goes on when they have left: each would end with its caller before
+// it was through where the keyspace is large, and no list would ever be answered.
+func (r *Redis) mend(ctx context.Context) error {
+	r.mu.Lock()
+	m := r.mending
+	if m == nil {
+		m = &mending{done: make(chan struct{})}
+		r.mending = m
+		go func() { // ends with the scans, or mendTime
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mendTime)
+			defer cancel()
+			_, m.err = r.scanned(ctx)
+			r.mu.Lock()
+			r.mending = nil
+			r.mu.Unlock()
+			close(m.done)
+		}()
+	}
+	r.mu.Unlock()
+	select {
+	case <-m.done:
+		return m.err
+	case <-ctx.Done():
+		return layout.Failed(ctx, fmt.Errorf("the keyspace is being scanned, to make the index of the agents whole: %w", ctx.Err()))
+	}
 }
 
 // fetch reads all records by SORT with GET, which costs the server a fifth of what a script does that reads them. It

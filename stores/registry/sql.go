@@ -32,8 +32,9 @@ type SQLConfig struct {
 // any program is told to all processes. A heartbeat is told to none. Safe for concurrent use.
 //
 // Heartbeats are written together: a process makes one statement for those of a BeatDelay, or for a BeatBatch of them, and
-// each Heartbeat waits for its own and gets its own answer. One that brings an agent back from Offline costs the batch a
-// second statement, and the first after a silence of the process one or two more.
+// each Heartbeat gets its own answer, as soon as there is one. Those that bring an agent back from Offline cost the batch a
+// second statement, for which no other waits; those of agents that another transaction holds are tried again by themselves,
+// for 10 s. The first after a silence of the process costs one or two more.
 type SQL struct {
 	agents *sqlsource.Agents
 	beats  batches
@@ -68,7 +69,10 @@ func NewSQL(cfg SQLConfig) (*SQL, error) {
 		return nil, fmt.Errorf("registry: SQLConfig.Tenant: %w", err)
 	}
 	s := &SQL{agents: agents}
-	s.beats = batches{delay: cfg.BeatDelay, most: cfg.BeatBatch, write: s.beat, open: map[Terms]*batch{}, all: map[*batch]struct{}{}}
+	s.beats = batches{
+		delay: cfg.BeatDelay, most: cfg.BeatBatch, within: beatTimeout, write: s.beat, revive: s.revive,
+		open: map[Terms]*batch{}, all: map[*batch]struct{}{},
+	}
 	return s, nil
 }
 
@@ -159,6 +163,9 @@ func (s *SQL) List(ctx context.Context, _ Terms) (Listing, error) {
 			l.Agents = append(l.Agents, a)
 		} else {
 			l.Faulty = append(l.Faulty, row.ID)
+			if row.Faulty {
+				continue // its end may be no time
+			}
 		}
 		if left := time.Duration(row.Expires-list.Now) * time.Millisecond; l.Lasts == 0 || left < l.Lasts {
 			l.Lasts = max(left, time.Nanosecond)
@@ -167,7 +174,7 @@ func (s *SQL) List(ctx context.Context, _ Terms) (Listing, error) {
 	return l, nil
 }
 
-// Beat implements Backend. It waits for its batch, whose outcome is unknown to who does not.
+// Beat implements Backend. It waits for its answer; to who does not, the outcome is unknown.
 func (s *SQL) Beat(ctx context.Context, id string, terms Terms) (bool, uint64, error) {
 	if err := checkID(id); err != nil { // one that the database refuses would take its whole batch along
 		return false, 0, err
@@ -182,25 +189,18 @@ func (s *SQL) Beat(ctx context.Context, id string, terms Terms) (bool, uint64, e
 // drain is what a Store waits for before it is closed. Other Stores over this backend may go on.
 func (s *SQL) drain(ctx context.Context) error { return s.beats.drain(ctx) }
 
-// beat writes a batch.
-func (s *SQL) beat(ctx context.Context, ids []string, terms Terms) (found map[string]bool, asOf uint64, err error) {
+// beat writes heartbeats.
+func (s *SQL) beat(ctx context.Context, ids []string, terms Terms) (offline map[string]bool, held []string, err error) {
 	err = s.sign(ctx, terms.Grace, func(last sqlsource.Contact) (at int64, err error) {
-		found, at, err = s.agents.Beat(ctx, ids, terms.TTL, last)
+		offline, held, at, err = s.agents.Beat(ctx, ids, terms.TTL, last)
 		return at, err
 	})
-	if err != nil {
-		return nil, 0, outcome(err)
-	}
-	var back []string
-	for id, offline := range found {
-		if offline {
-			back = append(back, id)
-		}
-	}
-	if len(back) > 0 {
-		asOf, err = s.agents.Revive(ctx, back)
-	}
-	return found, asOf, outcome(err)
+	return offline, held, outcome(err)
+}
+
+func (s *SQL) revive(ctx context.Context, ids []string) (asOf uint64, err error) {
+	asOf, err = s.agents.Revive(ctx, ids)
+	return asOf, outcome(err)
 }
 
 // Update implements Backend.
@@ -263,7 +263,7 @@ func rowOf(a Agent) (sqlsource.Agent, error) {
 
 func agentOf(row sqlsource.Agent) (Agent, error) {
 	extra, err := decode(row.Extra) // what it knows beside the unknown is in columns
-	if err != nil {
+	if err != nil || row.Faulty {
 		return Agent{}, errFaulty
 	}
 	a := Agent{

@@ -183,6 +183,129 @@ func TestEachHeartbeatOfABatchGetsItsOwnAnswer(t *testing.T) {
 	}
 }
 
+// holds leaves a transaction open that has changed an agent in PostgreSQL, until the answer is called.
+func holds(t testing.TB, url, statement string) (release func()) {
+	t.Helper()
+	db, err := postgres.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+		t.Fatal(err)
+	}
+	release = sync.OnceFunc(func() {
+		if err := tx.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) {
+			t.Error(err)
+		}
+		_ = db.Close()
+	})
+	t.Cleanup(release)
+	return release
+}
+
+// beats sends a batch of heartbeats and answers where the outcome of each comes.
+func beats(b *registry.SQL, terms registry.Terms, ids ...string) map[string]chan error {
+	out := map[string]chan error{}
+	for _, id := range ids {
+		done := make(chan error, 1)
+		out[id] = done
+		go func() { // ends with its answer
+			_, _, err := b.Beat(context.Background(), id, terms)
+			done <- err
+		}()
+	}
+	return out
+}
+
+// A change of an agent of any tenant holds the version that a revival waits for.
+func TestARevivalThatWaitsHoldsUpNoOtherHeartbeat(t *testing.T) {
+	url := pgtest.NewDatabase(t)
+	b := onSQL(t, registry.SQLConfig{Source: inPostgres(t, url), BeatDelay: 5 * time.Second, BeatBatch: 2})
+	registry.BeatWithin(b, patience)
+	terms := registry.Terms{TTL: time.Hour}
+	for id, status := range map[string]registry.Status{"off": registry.Offline, "on": registry.Available, "other": registry.Available} {
+		if _, _, err := b.Put(t.Context(), registry.Agent{ID: id, Status: status}, terms); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release := holds(t, url, "UPDATE layercache_agents SET status = 'busy' WHERE agent_id = 'other'")
+	answers := beats(b, terms, "off", "on")
+	if err := <-answers["on"]; err != nil {
+		t.Errorf("on: %v", err)
+	}
+	select {
+	case err := <-answers["off"]:
+		t.Errorf("off is answered before it is revived: %v", err)
+	default:
+	}
+	release()
+	if err := <-answers["off"]; err != nil {
+		t.Errorf("off: %v", err)
+	}
+	if a, err := b.Get(t.Context(), "off"); err != nil || a.Status != registry.Available {
+		t.Errorf("off is %s, %v", a.Status, err)
+	}
+}
+
+func TestATransactionOnOneAgentHoldsUpNoOtherHeartbeat(t *testing.T) {
+	url := pgtest.NewDatabase(t)
+	b := onSQL(t, registry.SQLConfig{Source: inPostgres(t, url), BeatDelay: 100 * time.Millisecond, BeatBatch: 3})
+	registry.BeatWithin(b, patience)
+	terms := registry.Terms{TTL: time.Hour}
+	old := time.Now().Add(-time.Hour)
+	for _, id := range []string{"held", "free"} {
+		if _, _, err := b.Put(t.Context(), registry.Agent{ID: id, Status: registry.Offline, LastHeartbeat: old}, terms); err != nil {
+			t.Fatal(err)
+		}
+	}
+	beaten := func(id string) bool {
+		a, err := b.Get(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(a.LastHeartbeat) < time.Minute
+	}
+	// Without a change that has a version, for which a revival would wait.
+	release := holds(t, url, "UPDATE layercache_agents SET last_heartbeat_ms = 1 WHERE agent_id = 'held'")
+	answers := beats(b, terms, "held", "free", "nobody")
+	if err := <-answers["free"]; err != nil || !beaten("free") {
+		t.Errorf("free: %v", err)
+	}
+	if err := <-answers["nobody"]; !errors.Is(err, readthrough.ErrNotFound) {
+		t.Errorf("nobody: %v", err)
+	}
+	if err := <-beats(b, terms, "free")["free"]; err != nil { // a later batch
+		t.Errorf("free: %v", err)
+	}
+	select {
+	case err := <-answers["held"]:
+		t.Errorf("held is answered before its time: %v", err)
+	default:
+	}
+	release()
+	if err := <-answers["held"]; err != nil || !beaten("held") {
+		t.Errorf("held: %v", err)
+	}
+	if a, err := b.Get(t.Context(), "held"); err != nil || a.Status != registry.Available {
+		t.Errorf("held is %s, %v", a.Status, err)
+	}
+}
+
+func TestAHeartbeatThatIsHeldBackForTooLongFailsAndIsNotUnknown(t *testing.T) {
+	url := pgtest.NewDatabase(t)
+	b := onSQL(t, registry.SQLConfig{Source: inPostgres(t, url)})
+	s := open(t, registry.Config{Backend: b})
+	register(t, s, registry.Agent{ID: "held"})
+	registry.BeatWithin(b, 300*time.Millisecond)
+	release := holds(t, url, "UPDATE layercache_agents SET last_heartbeat_ms = 1 WHERE agent_id = 'held'")
+	wantCode(t, "heartbeat", s.Heartbeat(t.Context(), "held"), registry.Failed)
+	release()
+}
+
 func TestNoHeartbeatIsWrittenAfterItsStoreIsClosed(t *testing.T) {
 	for _, name := range []string{"sqlite", "postgres"} {
 		t.Run(name, func(t *testing.T) {
@@ -271,6 +394,90 @@ func TestHeartbeatsMoveNoVersionAndChangesByForeignProgramsAreSeen(t *testing.T)
 			}
 		})
 	}
+}
+
+// SQLite keeps what a program writes, whatever the type of the column.
+func TestARowWithANumberThatIsNoneBreaksNothing(t *testing.T) {
+	for column, value := range map[string]string{
+		"current_load": "'many'", "max_load": "2.5", "last_heartbeat_ms": "datetime('now')", "expires_ms": "'many'",
+	} {
+		t.Run(column, func(t *testing.T) {
+			f := newFleet(t, "sqlite")
+			s := f.open(t, lives)
+			register(t, s, registry.Agent{ID: "good", LastHeartbeat: time.Now().Add(-time.Hour)}, registry.Agent{ID: "bad"})
+			f.foreign(t)("UPDATE layercache_agents SET " + column + " = " + value + " WHERE agent_id = 'bad'")
+			eventually(t, "the list without it", func() bool {
+				all, err := s.List(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				return all.Len() == 1
+			})
+			found, err := s.Find(t.Context(), registry.Query{})
+			if got := ids(found); err != nil || len(got) != 1 || got[0] != "good" {
+				t.Errorf("found %v, %v", got, err)
+			}
+			_ = get(t, s, "good")
+			backend := f.connect(t, "").Backend
+			listing, err := backend.List(t.Context(), registry.Terms{})
+			if err != nil || len(listing.Faulty) != 1 || listing.Faulty[0] != "bad" || listing.Lasts < time.Minute {
+				t.Errorf("%+v, %v", listing, err)
+			}
+			_, fromMemory := s.Get(t.Context(), "bad")
+			_, fromSQL := backend.Get(t.Context(), "bad")
+			wantCode(t, "get", fromMemory, registry.Failed)
+			for _, err := range []error{fromMemory, fromSQL} {
+				if err == nil || strings.Contains(err.Error(), "many") || strings.Contains(err.Error(), "2.5") {
+					t.Errorf("get: %v", err)
+				}
+			}
+			if column == "current_load" {
+				for what, kind := range map[string]registry.UpdateKind{"take": registry.Take, "give": registry.Give} {
+					if changed, _, err := backend.Update(t.Context(), "bad", registry.Update{Kind: kind}); changed || err == nil {
+						t.Errorf("%s of a text: %t, %v", what, changed, err)
+					}
+				}
+			}
+			reapAll(t, s, "good")
+		})
+	}
+}
+
+func TestATimeThatIsNoNumberEnds(t *testing.T) {
+	for _, column := range []string{"last_heartbeat_ms", "expires_ms"} {
+		t.Run(column, func(t *testing.T) {
+			f := newFleet(t, "sqlite")
+			s := f.open(t, lives)
+			register(t, s, registry.Agent{ID: "a"}, registry.Agent{ID: "b"})
+			f.foreign(t)("UPDATE layercache_agents SET " + column + " = datetime('now')")
+			if err := s.Heartbeat(t.Context(), "b"); err != nil { // which gives it its times
+				t.Fatal(err)
+			}
+			eventually(t, "the agent that beat", func() bool {
+				_, err := s.Get(t.Context(), "b")
+				return err == nil
+			})
+			reapAll(t, s, "a")
+			if left := time.Until(expiry(t, f, "a")); left < time.Minute || left > 5*time.Minute {
+				t.Errorf("a ends in %s", left)
+			}
+		})
+	}
+}
+
+// expiry is when an agent in SQLite is gone.
+func expiry(t testing.TB, f *fleet, id string) time.Time {
+	t.Helper()
+	db, err := sqlite.Open(t.Context(), f.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	var ms int64
+	if err := db.QueryRowContext(t.Context(), "SELECT expires_ms FROM layercache_agents WHERE agent_id = ?", id).Scan(&ms); err != nil {
+		t.Fatal(err)
+	}
+	return time.UnixMilli(ms)
 }
 
 // foreign runs statements as a program that does not know this library.

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/layercache/layercache/invalidation"
 	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/internal/gate"
 	"github.com/layercache/layercache/stores/sqlsource"
 )
 
@@ -26,7 +26,7 @@ type Store struct {
 	done    chan struct{}    // closed by Close
 	owned   []func(context.Context) error
 
-	closed   atomic.Bool
+	writes   gate.Gate  // shut by Close
 	watching sync.Mutex // guards watched
 	watched  *watched   // nil until the first Watch
 }
@@ -100,22 +100,14 @@ func (s *Store) Get(ctx context.Context, id string, opts ...readthrough.Option) 
 
 // ask reads one agent from the backend.
 func (s *Store) ask(ctx context.Context, id string) (Agent, error) {
-	if err := s.usable(id); err != nil {
+	if err := checkID(id); err != nil {
 		return Agent{}, err
+	}
+	if s.writes.IsShut() {
+		return Agent{}, coded("get", id, readthrough.ErrClosed)
 	}
 	a, err := s.backend.Get(ctx, id)
 	return a, coded("get", id, err)
-}
-
-// usable refuses what no call can do.
-func (s *Store) usable(id string) error {
-	if err := checkID(id); err != nil {
-		return err
-	}
-	if s.closed.Load() {
-		return coded("registry", "", readthrough.ErrClosed)
-	}
-	return nil
 }
 
 // List answers all agents by id, offline ones too. It is one list at one moment, shared and immutable; from memory it makes
@@ -131,6 +123,9 @@ func (s *Store) List(ctx context.Context, opts ...readthrough.Option) (Agents, e
 // Find answers the agents that a task may go to: Free and capable, the least loaded first, equally loaded ones by id. No
 // such agent is an answer, not an error. What it answers may be taken meanwhile; Claim decides.
 func (s *Store) Find(ctx context.Context, q Query, opts ...readthrough.Option) (Agents, error) {
+	if q.Limit < 0 {
+		return Agents{}, refused("query Limit must be at least 0, got %d", q.Limit)
+	}
 	all, err := s.read(ctx, opts...)
 	if err != nil {
 		return Agents{}, coded("find", "", err)
@@ -142,25 +137,26 @@ func (s *Store) Find(ctx context.Context, q Query, opts ...readthrough.Option) (
 // stays busy. It is one atomic step in one round trip. Other processes are told only if the status changed. An agent that is
 // not there, or no longer, is an *Error with Unknown: it registers anew.
 func (s *Store) Heartbeat(ctx context.Context, id string) error {
-	if err := s.usable(id); err != nil {
+	if err := s.begin("heartbeat", id); err != nil {
 		return err
 	}
+	defer s.writes.Leave()
 	revived, asOf, err := s.backend.Beat(ctx, id, s.terms)
-	if err != nil && !s.listsOffline(id) {
+	if err != nil && !errors.Is(err, readthrough.ErrNotFound) && s.listed(id).Status != Offline {
 		return coded("heartbeat", id, err) // if it has happened, it has changed nothing that anybody has in memory
 	}
 	_, err = s.wrote(ctx, "heartbeat", id, revived, asOf, err)
 	return err
 }
 
-// listsOffline says whether memory has the agent offline: then a beat whose outcome is unknown may have revived it.
-func (s *Store) listsOffline(id string) bool {
-	e, ok := s.cache.Peek(everybody)
-	if !ok {
-		return false
+// listed is the agent as memory has it, the zero Agent if it does not.
+func (s *Store) listed(id string) (a Agent) {
+	if e, ok := s.cache.Peek(everybody); ok {
+		if i, ok := e.Value.index[id]; ok {
+			a = e.Value.agents[i]
+		}
 	}
-	a, err := e.Value.get(id)
-	return err == nil && a.Status == Offline
+	return a
 }
 
 // Health is the state of the store's bus.
@@ -168,7 +164,7 @@ func (s *Store) Health() invalidation.Health { return s.cache.Health() }
 
 // Ready returns nil when a serving lease is held and the backend answers.
 func (s *Store) Ready(ctx context.Context) error {
-	if s.closed.Load() {
+	if s.writes.IsShut() {
 		return coded("ready", "", readthrough.ErrClosed)
 	}
 	if err := s.cache.Ready(ctx); err != nil {
@@ -181,10 +177,12 @@ func (s *Store) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the store, and every Watch. It writes the heartbeats that wait for their batch, gives up the lease and tries to
-// deliver what is pending, until ctx ends. Calls after it are readthrough.ErrClosed. Safe to call twice.
+// Close ends the store, and every Watch. It writes the heartbeats that wait for their batch, waits for the writes under way,
+// gives up the lease and tries to deliver what is pending, until ctx ends. Calls after it are readthrough.ErrClosed and write
+// nothing. A write that takes longer than ctx is told to nobody: it is a *readthrough.NotInForceError with ErrClosed, and
+// Config.MaxAge is the bound, with SQL Relay and Bound. Safe to call twice.
 func (s *Store) Close(ctx context.Context) error {
-	if s.closed.Swap(true) {
+	if !s.writes.Shut() {
 		return nil
 	}
 	close(s.done)
@@ -194,6 +192,9 @@ func (s *Store) Close(ctx context.Context) error {
 	var err error
 	if b, ok := s.backend.(interface{ drain(context.Context) error }); ok {
 		err = b.drain(ctx)
+	}
+	if late := s.writes.Wait(ctx); late != nil {
+		err = errors.Join(err, fmt.Errorf("registry: %w", late))
 	}
 	if w != nil {
 		err = errors.Join(err, w.close(ctx))

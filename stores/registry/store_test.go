@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/layercache/layercache/invalidation"
 	"github.com/layercache/layercache/l2/redistest"
 	"github.com/layercache/layercache/readthrough"
 	"github.com/layercache/layercache/stores/registry"
@@ -46,6 +47,63 @@ func TestRegisterIsInForceInEveryProcessWhenItReturns(t *testing.T) {
 		wantList(t, a)
 		_, err := a.Get(t.Context(), "x")
 		wantCode(t, "Get", err, registry.Unknown)
+	})
+}
+
+// silently is a store that answers from memory for an hour, and the backend of a writer that does not tell.
+func (f *fleet) silently(t testing.TB) (*registry.Store, registry.Backend) {
+	t.Helper()
+	s := f.open(t, func(c *registry.Config) { c.MaxAge, c.Relay, c.Poll = time.Hour, time.Hour, time.Hour })
+	register(t, s, registry.Agent{ID: "a"})
+	wantList(t, s, "a")
+	return s, f.connect(t, "").Backend
+}
+
+// Its writer may have died before it told, or tells after this one has returned.
+func TestWhatIsSoAlreadyIsInForceWhenItIsSetAgain(t *testing.T) {
+	everywhere(t, func(t *testing.T, f *fleet) {
+		s, silent := f.silently(t)
+		there := f.open(t, func(c *registry.Config) { c.MaxAge = time.Hour })
+		for _, u := range []registry.Update{{Kind: registry.SetStatus, Status: registry.Busy}, {Kind: registry.SetLoad, Load: 7}} {
+			wantList(t, s, "a")
+			wantList(t, there, "a")
+			if changed, _, err := silent.Update(t.Context(), "a", u); err != nil || !changed {
+				t.Fatal(changed, err)
+			}
+			set := func() error { return s.SetStatus(t.Context(), "a", u.Status) }
+			if u.Kind == registry.SetLoad {
+				set = func() error { return s.SetLoad(t.Context(), "a", u.Load) }
+			}
+			if err := set(); err != nil {
+				t.Fatal(err)
+			}
+			for where, s := range map[string]*registry.Store{"here": s, "there": there} {
+				if got := get(t, s, "a"); got.Status != registry.Busy || got.CurrentLoad != u.Load {
+					t.Errorf("in force, and %s it is %s with a load of %d", where, got.Status, got.CurrentLoad)
+				}
+			}
+		}
+	})
+}
+
+func TestWhoWasDeniedByAWriteIsNotAnsweredFromMemory(t *testing.T) {
+	everywhere(t, func(t *testing.T, f *fleet) {
+		s, silent := f.silently(t)
+		for what, write := range map[string]func() error{
+			"deregister": func() error { return s.Deregister(t.Context(), "a") },
+			"heartbeat":  func() error { return s.Heartbeat(t.Context(), "a") },
+			"set status": func() error { return s.SetStatus(t.Context(), "a", registry.Busy) },
+			"release":    func() error { return s.Release(t.Context(), "a") },
+		} {
+			register(t, s, registry.Agent{ID: "a"})
+			wantList(t, s, "a")
+			if _, err := silent.Delete(t.Context(), "a"); err != nil {
+				t.Fatal(err)
+			}
+			wantCode(t, what, write(), registry.Unknown)
+			_, err := s.Get(t.Context(), "a")
+			wantCode(t, "get after "+what, err, registry.Unknown)
+		}
 	})
 }
 
@@ -171,6 +229,19 @@ func TestFindAnswersTheLeastLoadedWithRoomFirstAndTiesByID(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestALimitBelowNoneIsRefused(t *testing.T) {
+	s := open(t, registry.Config{Backend: &registry.Memory{}})
+	register(t, s, registry.Agent{ID: "a"})
+	found, err := s.Find(t.Context(), registry.Query{Limit: -1})
+	wantCode(t, "find", err, registry.BadInput)
+	if err == nil || err.Error() != "query Limit must be at least 0, got -1" || found.Len() > 0 {
+		t.Errorf("%v, and %d agents", err, found.Len())
+	}
+	if found, err = s.Find(t.Context(), registry.Query{}); err != nil || found.Len() != 1 {
+		t.Errorf("%d agents without a limit, %v", found.Len(), err)
+	}
 }
 
 func TestNoMoreClaimsSucceedThanThereIsRoomFor(t *testing.T) {
@@ -362,6 +433,72 @@ func TestCallsAfterCloseAreErrClosed(t *testing.T) {
 	} {
 		if e, ok := errors.AsType[*registry.Error](err); !errors.Is(err, readthrough.ErrClosed) || !ok || e.Code != registry.Failed {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// holding is a backend whose deletions say that they have begun and wait to be let go on.
+type holding struct {
+	registry.Backend
+	in, on chan struct{}
+}
+
+func (h *holding) Delete(ctx context.Context, id string) (uint64, error) {
+	close(h.in)
+	<-h.on
+	return h.Backend.Delete(ctx, id)
+}
+
+// Else the agent would be answered elsewhere for MaxAge.
+func TestCloseWaitsUntilAWriteUnderWayIsToldButNoLongerThanItsContext(t *testing.T) {
+	for _, name := range []string{"memory", "redis"} {
+		for _, patient := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/%t", name, patient), func(t *testing.T) {
+				f := newFleet(t, name)
+				h := &holding{Backend: f.connect(t, "").Backend, in: make(chan struct{}), on: make(chan struct{})}
+				local := &invalidation.Local{}
+				bus := func(c *registry.Config) {
+					if c.Local = local; f.redis != nil {
+						c.Link, c.Local = link(t, f.redis.Client()), nil
+					}
+				}
+				s := f.open(t, bus, func(c *registry.Config) { c.Backend = h })
+				there := f.open(t, bus, func(c *registry.Config) { c.MaxAge = time.Hour })
+				register(t, s, registry.Agent{ID: "a"})
+				wantList(t, there, "a")
+				closed, deleted := make(chan error, 1), make(chan error, 1)
+				go func() { deleted <- s.Deregister(context.Background(), "a") }() // ends when it is let go on
+				<-h.in
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				go func() { closed <- s.Close(ctx) }() // ends with the write or with ctx
+				eventually(t, "no more writes", func() bool { return errors.Is(s.Release(t.Context(), "b"), readthrough.ErrClosed) })
+				if !patient {
+					cancel()
+					if err := <-closed; !errors.Is(err, context.Canceled) {
+						t.Errorf("closed: %v", err)
+					}
+					close(h.on)
+					err := <-deleted
+					if _, committed := errors.AsType[*readthrough.NotInForceError](err); !committed || !errors.Is(err, readthrough.ErrClosed) {
+						t.Errorf("a write that Close did not wait for: %v", err)
+					}
+					return
+				}
+				select {
+				case err := <-closed:
+					t.Errorf("closed during a write: %v", err)
+				case <-time.After(50 * time.Millisecond):
+				}
+				close(h.on)
+				if err := <-closed; err != nil {
+					t.Error(err)
+				}
+				if err := <-deleted; err != nil {
+					t.Error(err)
+				}
+				wantList(t, there)
+			})
 		}
 	}
 }

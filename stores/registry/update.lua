@@ -10,13 +10,15 @@ if not doc then return 0 end
 local at = members(doc)
 if not at or not whole(doc, at, ARGV[1]) then return -1 end
 
+local greatest = 9007199254740991 -- that a Lua number counts; an agent that has it is full
+
 -- count reads a load. One that a Lua number cannot count is nothing to add to.
 local function count(name)
   local text = raw(doc, at, name) or '0'
   if text == 'null' then return 0 end
   if not string.find(text, '^%-?%d+$') or #text > 16 then return nil end
   local n = tonumber(text)
-  return n <= 9007199254740991 and n or nil
+  return n <= greatest and n or nil
 end
 
 local name, text = 'current_load', nil
@@ -30,7 +32,7 @@ else
   local load, max = count('current_load'), count('max_load')
   if not load or not max then return -1 end
   if ARGV[2] == 'take' then
-    if word(doc, at, 'status') ~= 'available' or (max ~= 0 and load >= max) then return 2 end
+    if word(doc, at, 'status') ~= 'available' or load >= greatest or (max ~= 0 and load >= max) then return 2 end
     load = load + 1
   elseif load <= 0 then
     return 2

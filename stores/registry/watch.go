@@ -223,9 +223,24 @@ func (w *watched) Rewind() { w.wake(1) }
 
 // watchers joins the bus a second time, once.
 func (s *Store) watchers(ctx context.Context) (*watched, error) {
+	w, err := s.second()
+	if err != nil {
+		return nil, err
+	}
+	// The first contact voids everything: waited for here, it is not taken for a loss.
+	if !w.bus.Lease(0).Valid(invalidation.Now()) {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_ = w.bus.Renew(ctx, 0) // without the lock: Close waits for that whatever its context
+	}
+	return w, nil
+}
+
+// second answers the store's second part in the bus.
+func (s *Store) second() (*watched, error) {
 	s.watching.Lock()
 	defer s.watching.Unlock()
-	if s.closed.Load() {
+	if s.writes.IsShut() {
 		return nil, readthrough.ErrClosed
 	}
 	if s.watched != nil {
@@ -236,10 +251,6 @@ func (s *Store) watchers(ctx context.Context) (*watched, error) {
 		return nil, err
 	}
 	s.watched = w
-	// The first contact voids everything: waited for here, it is not taken for a loss.
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	_ = w.bus.Renew(ctx, 0)
 	return w, nil
 }
 

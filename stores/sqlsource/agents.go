@@ -21,6 +21,8 @@ type Agent struct {
 	CurrentLoad, MaxLoad int64
 	// Heartbeat is when the agent was last heard of, Expires when it is gone.
 	Heartbeat, Expires int64
+	// Faulty: a number of the row is none, as SQLite lets other programs write. Only the ID is good then.
+	Faulty bool
 }
 
 // Agents are one tenant's agents. Every change of them but a heartbeat has a version and is in the Log, whichever program
@@ -62,21 +64,25 @@ SELECT layercache_version({tbl}), n FROM (SELECT count(*) AS n FROM done) counte
 	}
 	a.sql = agentStatements{
 		get: render(getAgentSQL), list: render(listAgentsSQL), clock: render(clockSQL),
-		contact: render(contactSQL), chores: render(choresSQL), stamp: render(stampSQL),
+		contact: render(contactSQL), chores: render(choresSQL),
 		status: update("status = "+third(s, "text"), "status <> "+third(s, "text")),
 		load:   update("current_load = "+third(s, "bigint"), "current_load <> "+third(s, "bigint")),
+		// To 2^53-1, the greatest load, nothing is added. Nor to a text, which SQLite takes for greater than any number.
 		take: update("current_load = current_load + 1",
-			"status = 'available' AND (max_load = 0 OR current_load < max_load) AND "+third(s, "bigint")+" IS NOT NULL"),
-		give: update("current_load = current_load - 1", "current_load > 0 AND "+third(s, "bigint")+" IS NOT NULL"),
+			"status = 'available' AND current_load < 9007199254740991 AND (max_load = 0 OR current_load < max_load) AND "+third(s, "bigint")+" IS NOT NULL"),
+		give: update("current_load = current_load - 1",
+			"current_load BETWEEN 1 AND 9223372036854775807 AND "+third(s, "bigint")+" IS NOT NULL"),
 	}
 	if s.dialect == SQLite {
 		a.sql.put, a.sql.beat = render(putAgentSQLite), render(beatSQLite)
 		a.sql.remove, a.sql.flush = render(removeAgentSQLite), render(flushAgentsSQLite)
 		a.sql.revive, a.sql.reap, a.sql.sweep = render(reviveSQLite), render(reapSQLite), render(sweepSQLite)
+		a.sql.stamp = render(stampSQLite)
 	} else {
 		a.sql.put, a.sql.beat = render(putAgentPostgres), render(beatPostgres)
 		a.sql.remove, a.sql.flush = render(removeAgentPostgres), render(flushAgentsPostgres)
 		a.sql.revive, a.sql.reap, a.sql.sweep = render(revivePostgres), render(reapPostgres), render(sweepPostgres)
+		a.sql.stamp = render(stampPostgres)
 	}
 	return a, nil
 }
@@ -92,10 +98,12 @@ func (s *Source) agentWords() *strings.Replacer {
 	const gap = "(excluded.contact_ms - {later}(l.contact_ms, (SELECT beat FROM c)))"
 	if s.dialect == SQLite {
 		return strings.NewReplacer("{columns}", agentColumns, "{server}", "''", "{once}", "", "{grace}", "$2",
+			"{untimed}", "(last_heartbeat_ms <= 0 OR typeof(last_heartbeat_ms) <> 'integer' OR typeof(expires_ms) <> 'integer')",
 			"{gap}", strings.Replace(gap, "{later}", "max", 1),
 			"{beat in touch}", inTouch("{now}", "$4", "$5"), "{put in touch}", inTouch("{now}", "$11", "$12"))
 	}
 	return strings.NewReplacer("{columns}", agentColumns, "{server}", startedPostgres, "{once}", "MATERIALIZED",
+		"{untimed}", "last_heartbeat_ms <= 0",
 		"{grace}", "$2::bigint", "{gap}", strings.Replace(gap, "{later}", "greatest", 1),
 		"{beat in touch}", inTouch("c.ms", "$4::bigint", "$5::bigint"), "{put in touch}", inTouch("c.ms", "$11::bigint", "$12::bigint"))
 }
@@ -166,18 +174,24 @@ func (a *Agents) read(ctx context.Context, op, query string, args ...any) (Agent
 		seen := false
 		for rows.Next() {
 			var id, name, capabilities, status, extra sql.NullString
-			var load, most, heartbeat, expires sql.NullInt64
+			var load, most, heartbeat, expires any // an error of Scan's would tell what is in them
 			err := rows.Scan(&list.Now, &list.AsOf, &id, &name, &capabilities, &status, &load, &most, &extra, &heartbeat, &expires)
 			if err != nil {
 				return err
 			}
 			seen = true
-			if id.Valid {
-				list.Agents = append(list.Agents, Agent{
-					ID: id.String, Name: name.String, Capabilities: capabilities.String, Status: status.String, Extra: extra.String,
-					CurrentLoad: load.Int64, MaxLoad: most.Int64, Heartbeat: heartbeat.Int64, Expires: expires.Int64,
-				})
+			if !id.Valid {
+				continue
 			}
+			row := Agent{ID: id.String, Name: name.String, Capabilities: capabilities.String, Status: status.String, Extra: extra.String}
+			number := func(value any) int64 {
+				n, ok := value.(int64)
+				row.Faulty = row.Faulty || !ok
+				return n
+			}
+			row.CurrentLoad, row.MaxLoad = number(load), number(most)
+			row.Heartbeat, row.Expires = number(heartbeat), number(expires)
+			list.Agents = append(list.Agents, row)
 		}
 		if err := rows.Err(); err != nil {
 			return err

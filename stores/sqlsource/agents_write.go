@@ -125,7 +125,7 @@ func (a *Agents) SetLoad(ctx context.Context, id string, load int64) (asOf uint6
 	return a.update(ctx, "set load", a.sql.load, id, load)
 }
 
-// Take adds one to the load of an agent that is available and has room.
+// Take adds one to the load of an agent that is available and has room: less than its maximum, and than 2^53-1.
 func (a *Agents) Take(ctx context.Context, id string) (asOf uint64, changed bool, err error) {
 	return a.update(ctx, "take", a.sql.take, id, int64(1))
 }
