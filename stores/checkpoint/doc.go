@@ -24,6 +24,9 @@
 //
 // A process that dies between its save and its message leaves the old state in the L1 of others for L1TTL at most.
 //
+// A Save or Delete that failed with readthrough.ErrUnavailable may still be on its way, and be executed after a later Save of
+// somebody else has returned: that one is lost then, and L1 may answer it for L1TTL at most. A SaveIf that comes late conflicts.
+//
 // # Where it is kept
 //
 // The backend is authoritative: Memory, which is lost with the process, or Redis. There eviction and FLUSHALL lose the
@@ -39,7 +42,7 @@
 //
 // All that a save changes changes in one script; the state itself is sent just before, in the same round trip, and renamed
 // into place, since Lua would copy it. So the index has no thread that is not there, but those that have ended: a list
-// drops those that it meets, and a save that makes the index longer, and one in ten of the others, looks at four at random, so that
+// drops those that it meets, and a save that makes the index longer looks at four at random, and one in ten of the others at one, so that
 // they are not expected to be more than a third as many as live ones. If the index is lost, the first page of a list makes it again
 // from the set; then the order is lost, and a list that is under way is readthrough.ErrUnavailable or ends early.
 //

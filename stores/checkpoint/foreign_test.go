@@ -348,3 +348,41 @@ func TestManyForeignThreadsAreListed(t *testing.T) {
 		}
 	}
 }
+
+// That program finds threads by the set.
+func TestASaveAfterAnotherProgramsDeletionEntersTheIDAgain(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		s := process(t, client, shared, func(c *checkpoint.Config) { c.TTL = time.Hour })
+		save(t, s, "t", "1")
+		original{t, client}.delete("t")
+		save(t, s, "t", "2")
+		if !client.SIsMember(t.Context(), "agents:threads", "t").Val() {
+			t.Error("the thread is there, and its id is not in the set")
+		}
+	})
+}
+
+// A version that a process gave which knows of no other programs says nothing of what those write.
+func TestAVersionFromBeforeForeignIsAConflict(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		given := save(t, process(t, client), "t", "mine1").Version
+		original{t, client}.save("t", "other", 0) // as long
+		s := process(t, client, shared)
+		if _, err := s.SaveIf(t.Context(), "t", []byte("mine2"), given); !errors.Is(err, checkpoint.ErrConflict) {
+			t.Errorf("saved over what another program wrote: %v", err)
+		}
+		want(t, s, "t", "other")
+	})
+}
+
+func TestASaveReplacesAStateOfAnotherType(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		for _, s := range []*checkpoint.Store{process(t, client), process(t, client, shared)} {
+			save(t, s, "t", "1")
+			client.Del(t.Context(), "agents:thread:t")
+			client.HSet(t.Context(), "agents:thread:t", "f", "v")
+			save(t, s, "t", "2")
+			want(t, s, "t", "2", readthrough.SkipL1())
+		}
+	})
+}

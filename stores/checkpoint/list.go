@@ -35,7 +35,7 @@ type Page struct {
 // that is saved meanwhile moves to the front: whoever is past that finds it in the next listing. A page without threads is the
 // last one; one with fewer than limit need not be. An error is never a page without threads.
 func (s *Store) List(ctx context.Context, cursor string, limit int) (Page, error) {
-	if s.closed.Load() {
+	if s.writes.IsShut() {
 		return Page{}, readthrough.ErrClosed
 	}
 	if limit < 0 {

@@ -10,14 +10,19 @@
 -- that has more ids than may be looked at counts as one that has such a thread.
 --
 -- In one step: each thread that is answered is alive. Ids that are looked at and dead are dropped, so that nobody looks at
--- them again.
+-- them again, unless the server refuses every write.
+local function gone(id)
+  local done, is = pcall(dead, KEYS[1], KEYS[2], ARGV[4], ARGV[5], id) -- what fails is the dropping: asking does not
+  return not done or is
+end
+
 local listed = redis.call('ZCARD', KEYS[2])
 if redis.call('ZSCORE', KEYS[2], '') then listed = listed - 1 end
 if ARGV[1] == '' and redis.call('SCARD', KEYS[1]) > listed then return {1, ''} end
 if listed == 0 then
   local reply = redis.call('SSCAN', KEYS[1], '0', 'COUNT', ARGV[3])
   for _, id in ipairs(reply[2]) do
-    if not dead(KEYS[1], KEYS[2], ARGV[4], ARGV[5], id) and
+    if not gone(id) and
       (ARGV[6] == '0' or redis.call('EXISTS', ARGV[5] .. name_of(id)) == 1) then return {1, ''} end
   end
   if reply[1] ~= '0' then return {1, ''} end
@@ -33,7 +38,7 @@ while left > 0 and budget > 0 do
     local id = rows[i]
     below = string.format('%.0f', tonumber(rows[i + 1]))
     budget = budget - 1
-    if not dead(KEYS[1], KEYS[2], ARGV[4], ARGV[5], id) then
+    if not gone(id) then
       local _, _, pin = mark_of(ARGV[5] .. name_of(id))
       if redis.call('SISMEMBER', KEYS[1], id) == 0 then redis.pcall('SADD', KEYS[1], id) end -- heals a set that was lost; a full Redis refuses
       left = left - 1

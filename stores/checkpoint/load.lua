@@ -2,16 +2,19 @@
 -- copy it.
 --
 -- KEYS  1 state, 2 mark
--- ARGV  1 TTL in ms that it gets by being read ('0': it keeps its own)
--- Returns nil without a thread, or {length of the state, version, length by the mark, PTTL}.
+-- ARGV  1 TTL in ms that it gets by being read ('0': it keeps its own); from a full Redis, where no transaction begins: 2 how many
+--       bytes of the state are read here all the same, less one
+-- Returns nil without a thread, or {length of the state, version, length by the mark, PTTL, and the state if it was asked for}.
 --
--- In one step: a thread that is pinned or has no end does not get one by being read.
+-- In one step: a thread that is pinned or has no end does not get one by being read. One that cannot be given its TTL, since the
+-- server refuses every write, is read all the same.
 local left = redis.call('PTTL', KEYS[1])
 if left == -2 then return false end
 local version, length, pin = mark_of(KEYS[2])
 if ARGV[1] ~= '0' and left >= 0 and pin == '0' then
-  redis.call('PEXPIRE', KEYS[1], ARGV[1])
-  redis.call('PEXPIRE', KEYS[2], ARGV[1])
-  left = tonumber(ARGV[1])
+  if redis.pcall('PEXPIRE', KEYS[1], ARGV[1]) == 1 then
+    redis.call('PEXPIRE', KEYS[2], ARGV[1])
+    left = tonumber(ARGV[1])
+  end
 end
-return {redis.call('STRLEN', KEYS[1]), version, length, left}
+return {redis.call('STRLEN', KEYS[1]), version, length, left, ARGV[2] and redis.call('GETRANGE', KEYS[1], 0, ARGV[2])}

@@ -12,14 +12,32 @@ import (
 	"github.com/layercache/layercache/stores/layout"
 )
 
-// Memory keeps threads in this process, and loses them with it. The zero Memory is ready for use. Safe for concurrent use.
+// Memory keeps threads in this process, and loses them with it. A Store takes its tenant's part of it, and it is a Backend
+// itself, for the tenant "". The zero Memory is ready for use. Safe for concurrent use.
 type Memory struct {
-	// Now is the clock. nil: time.Now.
+	// Now is the clock. nil: time.Now. It is set before the first use.
 	Now func() time.Time
 
 	mu      sync.Mutex // guards what follows
 	threads map[string]*kept
 	last    uint64 // the highest order given
+	tenants map[string]*Memory
+}
+
+// tenant answers a tenant's part of m.
+func (m *Memory) tenant(name string) *Memory {
+	if name == "" {
+		return m
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.tenants == nil {
+		m.tenants = map[string]*Memory{}
+	}
+	if m.tenants[name] == nil {
+		m.tenants[name] = &Memory{Now: m.Now}
+	}
+	return m.tenants[name]
 }
 
 // kept is a thread in memory.

@@ -58,11 +58,16 @@ func (o *object) take(field string) json.RawMessage {
 }
 
 func (o *object) required(field string, into any) {
-	if _, ok := o.fields[field]; !ok {
+	switch raw, ok := o.fields[field]; {
+	case !ok:
 		o.fail(field, "is missing")
+	case string(raw) == "null": // json takes that for whatever into is
+		o.fail(field, wrongType)
 	}
 	o.optional(field, into)
 }
+
+const wrongType = "has another type than it must"
 
 func (o *object) optional(field string, into any) {
 	raw := o.take(field)
@@ -70,7 +75,7 @@ func (o *object) optional(field string, into any) {
 		return
 	}
 	if err := json.Unmarshal(raw, into); err != nil {
-		o.fail(field, "has another type than it must")
+		o.fail(field, wrongType)
 		return
 	}
 	switch into := into.(type) {

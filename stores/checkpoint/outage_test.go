@@ -3,12 +3,15 @@ package checkpoint_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/layercache/layercache/invalidation"
+	"github.com/layercache/layercache/l2"
 	"github.com/layercache/layercache/l2/redistest"
 	"github.com/layercache/layercache/readthrough"
 	"github.com/layercache/layercache/stores/checkpoint"
@@ -69,6 +72,14 @@ func TestWithRedisDownNoVerbAnswersNone(t *testing.T) {
 	want(t, direct, "t", "1")
 	eventually(t, "load", func() bool { _, err := cached.Load(t.Context(), "t"); return err == nil })
 	want(t, cached, "t", "1")
+	server.Do("REPLICAOF", "127.0.0.1", "1") // demoted: it has all it had, and hears nothing new
+	everyVerb(t, "demoted", direct)
+	everyVerb(t, "demoted, foreign", foreign)
+	if _, err := direct.Load(t.Context(), "t"); err == nil {
+		t.Error("a replica answers a load")
+	}
+	server.Do("REPLICAOF", "NO", "ONE")
+	want(t, direct, "t", "1")
 	proxy.Blackhole()
 	everyVerb(t, "hung", direct)
 }
@@ -182,6 +193,23 @@ func TestACallEndsByItsContext(t *testing.T) {
 		}
 		if err := call(over); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s that was cancelled before: %v", name, err)
+		}
+	}
+}
+
+func TestAServerThatRefusesTheGreetingIsUnavailableWithItsWords(t *testing.T) {
+	client, err := l2.NewClient(l2.ClientConfig{Addrs: []string{redistest.Parrot(t, "ERR no %s with %s")}, Password: "hunter2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	s := open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: client})})
+	_, saveErr := s.Save(t.Context(), "t", []byte("x"))
+	_, loadErr := s.Load(t.Context(), "t")
+	for what, err := range map[string]error{"save": saveErr, "load": loadErr} {
+		unknown(t, what, err)
+		if text := fmt.Sprint(err); !strings.Contains(text, "ERR no ") || strings.Contains(text, "hunter2") {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 }

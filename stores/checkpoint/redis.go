@@ -79,7 +79,8 @@ var (
 	deleteSource string
 
 	saveScript   = layout.NewScript(threadSource + saveSource)
-	keepScript   = layout.NewScript(threadSource + keepSource)
+	keepScript   = layout.NewScript(layout.Primary + threadSource + keepSource)
+	pingScript   = layout.NewScript(layout.Primary + "return redis.call('EXISTS', KEYS[1])")
 	deleteScript = layout.NewScript(threadSource + deleteSource)
 )
 
@@ -141,11 +142,14 @@ func (r *Redis) commit(ctx context.Context, keys []string, value []byte, args []
 	pipe := r.client.Pipeline()
 	layout.Queue(ctx, pipe, set)
 	run := saveScript.Queue(ctx, pipe, keys, args...)
-	_, _ = pipe.Exec(ctx) // the commands hold the errors
+	_, refused := pipe.Exec(ctx)
 	if err := set.Err(); err != nil {
 		return nil, layout.Failed(ctx, err)
 	}
 	answer, err := run.Result()
+	if answer == nil && err == nil {
+		err = refused // the greeting of a new connection: the commands hold every other error
+	}
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
 		return saveScript.Run(ctx, r.client, keys, args...)
 	}
@@ -189,7 +193,8 @@ func (r *Redis) Delete(ctx context.Context, id string) error {
 
 // Ping implements Backend. It asks the server that keeps the threads.
 func (r *Redis) Ping(ctx context.Context) error {
-	return layout.Failed(ctx, r.client.Exists(ctx, r.set).Err())
+	_, err := pingScript.Run(ctx, r.client, []string{r.set})
+	return err
 }
 
 // digest names a state by its bytes, as save.lua does.

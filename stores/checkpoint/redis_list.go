@@ -15,7 +15,7 @@ var (
 	//go:embed adopt.lua
 	adoptSource string
 
-	listScript  = layout.NewScript(threadSource + listSource)
+	listScript  = layout.NewScript(layout.Primary + threadSource + listSource)
 	adoptScript = layout.NewScript(threadSource + adoptSource)
 )
 

@@ -16,7 +16,7 @@ var (
 	//go:embed load.lua
 	loadSource string
 
-	loadScript = layout.NewScript(threadSource + loadSource)
+	loadScript = layout.NewScript(layout.Primary + threadSource + loadSource)
 )
 
 // Load implements Backend.
@@ -33,7 +33,7 @@ func (r *Redis) Load(ctx context.Context, id string, how Read) (Record, error) {
 		return Record{}, readthrough.ErrNotFound
 	}
 	row, ok := answer.([]any)
-	if !ok || len(row) != 4 {
+	if !ok || len(row) < 4 {
 		return Record{}, unexpected(answer)
 	}
 	size, okSize := row[0].(int64)
@@ -70,14 +70,19 @@ func (r *Redis) fetch(ctx context.Context, keys []string, how Read) (answer any,
 		tx := r.client.TxPipeline()
 		run := loadScript.Queue(ctx, tx, keys, ttl)
 		layout.Queue(ctx, tx, get)
-		_, _ = tx.Exec(ctx) // the commands hold the errors
+		_, refused := tx.Exec(ctx)
 		answer, err = run.Result()
+		if answer == nil && err == nil {
+			err = refused // the greeting of a new connection: the commands hold every other error
+		}
 		switch {
 		case redis.HasErrorPrefix(err, "NOSCRIPT") && try == 0:
 			if _, err = loadScript.Run(ctx, r.client, keys, 0); err != nil { // makes it known
 				return nil, "", err
 			}
 			continue
+		case redis.HasErrorPrefix(err, "OOM"):
+			return r.fetchFull(ctx, keys, how)
 		case errors.Is(err, redis.Nil):
 			return nil, "", nil
 		case err != nil:
@@ -86,4 +91,21 @@ func (r *Redis) fetch(ctx context.Context, keys []string, how Read) (answer any,
 		value, err = get.Text()
 		return answer, value, layout.Failed(ctx, err)
 	}
+}
+
+// fetchFull is fetch from a full Redis, which begins no transaction, not even of reads, but runs a script. Lua copies the state.
+func (r *Redis) fetchFull(ctx context.Context, keys []string, how Read) (answer any, value string, err error) {
+	answer, err = loadScript.Run(ctx, r.client, keys, millis(how.Refresh), how.Max)
+	if err != nil || answer == nil {
+		return nil, "", err
+	}
+	row, _ := answer.([]any)
+	if len(row) != 5 {
+		return nil, "", unexpected(answer)
+	}
+	value, ok := row[4].(string)
+	if !ok {
+		return nil, "", unexpected(answer)
+	}
+	return answer, value, nil
 }

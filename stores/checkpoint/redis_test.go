@@ -4,290 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/layercache/layercache/l2/redistest"
 	"github.com/layercache/layercache/readthrough"
 	"github.com/layercache/layercache/stores/checkpoint"
 )
-
-// size is how many threads the set and the index of the original prefix name.
-func size(t testing.TB, client redis.UniversalClient) (set, index int64) {
-	t.Helper()
-	set, err := client.SCard(t.Context(), "agents:threads").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	index, err = client.ZCard(t.Context(), "agents:threads.index").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return set, index
-}
-
-func TestAnIndexOfThreadsThatExpireDoesNotOnlyGrow(t *testing.T) {
-	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
-		s := open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: client})})
-		const kept, ended = 20, 1000
-		for i := range kept {
-			save(t, s, "kept"+strconv.Itoa(i), "x")
-		}
-		short := open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: client}), TTL: time.Millisecond})
-		for i := range ended {
-			save(t, short, "ended"+strconv.Itoa(i), "x")
-		}
-		// A save that makes the index longer looks at four of it, so that about a third as many as live are dead.
-		set, index := size(t, client)
-		if index > ended/2 || set != index {
-			t.Errorf("%d in the set and %d in the index after %d threads that ended", set, index, ended)
-		}
-		dead := client.ZCard(t.Context(), "agents:threads.index").Val() - kept
-		for i := range 20 * kept {
-			save(t, s, "kept"+strconv.Itoa(i%kept), "x") // makes nothing longer
-		}
-		if _, index = size(t, client); index > kept+dead {
-			t.Errorf("%d in the index, it had %d", index, kept+dead)
-		}
-		for i := range 200 {
-			save(t, s, "more"+strconv.Itoa(i), "x")
-		}
-		if set, index = size(t, client); index > 2*(kept+200) || set != index {
-			t.Errorf("%d in the set and %d in the index of %d", set, index, kept+200)
-		}
-	})
-}
-
-func TestTheDeadLeaveTheIndexAlsoWhereNoThreadIsNew(t *testing.T) {
-	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
-		b := onRedis(t, checkpoint.RedisConfig{Client: client})
-		s, short := open(t, checkpoint.Config{Backend: b}), open(t, checkpoint.Config{Backend: b, TTL: soon})
-		save(t, s, "live", "x")
-		const ended = 200
-		for i := range ended {
-			save(t, short, "ended"+strconv.Itoa(i), "x")
-		}
-		eventually(t, "the end", func() bool { return client.DBSize(t.Context()).Val() == 4 })
-		for range 2000 {
-			save(t, s, "live", "x")
-		}
-		if set, index := size(t, client); index > ended/4 || set != index {
-			t.Errorf("%d in the set and %d in the index of one thread", set, index)
-		}
-	})
-}
-
-// A clock that was set back gives orders that have been.
-func TestNoVersionComesTwiceWhileTheClockIsBehind(t *testing.T) {
-	for name, end := range map[string]func(t *testing.T, m *miniredis.Miniredis, s *checkpoint.Store){
-		"deleted": func(t *testing.T, _ *miniredis.Miniredis, s *checkpoint.Store) {
-			if err := s.Delete(t.Context(), "t"); err != nil {
-				t.Fatal(err)
-			}
-		},
-		"expired": func(t *testing.T, m *miniredis.Miniredis, s *checkpoint.Store) {
-			m.FastForward(2 * time.Hour)
-			if got := ids(t, s, 10); !slices.Equal(got, []string{"other"}) { // drops it
-				t.Fatalf("%q", got)
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			m, client := redistest.Mini(t)
-			b := onRedis(t, checkpoint.RedisConfig{Client: client})
-			s, endless := open(t, checkpoint.Config{Backend: b, TTL: time.Hour}), open(t, checkpoint.Config{Backend: b})
-			at := time.Unix(1_900_000_000, 0)
-			m.SetTime(at)
-			save(t, endless, "other", "x")
-			m.SetTime(at.Add(-2 * time.Second))
-			old := save(t, s, "t", "old life")
-			end(t, m, s)
-			m.SetTime(at.Add(-time.Second))
-			if fresh := save(t, s, "t", "new life"); fresh.Version <= old.Version {
-				t.Errorf("version %d after %d", fresh.Version, old.Version)
-			}
-			if _, err := s.SaveIf(t.Context(), "t", nil, old.Version); !errors.Is(err, checkpoint.ErrConflict) {
-				t.Errorf("saved over another life: %v", err)
-			}
-			if got := ids(t, s, 1); !slices.Equal(got, []string{"t", "other"}) {
-				t.Errorf("%q", got)
-			}
-			m.SetTime(at.Add(time.Minute)) // what was kept for it goes
-			if got := ids(t, s, 1); len(got) != 2 {
-				t.Errorf("%q", got)
-			}
-			if n := client.ZCard(t.Context(), "agents:threads.index").Val(); n != 2 {
-				t.Errorf("%d in the index of two threads", n)
-			}
-		})
-	}
-}
-
-// What the mark knows is not lost with it.
-func TestNoVersionComesTwiceWhereTheIndexIsLostWhileTheClockIsBehind(t *testing.T) {
-	const state, index = "agents:thread:t", "agents:threads.index"
-	for name, end := range map[string]func(t *testing.T, m *miniredis.Miniredis, s *checkpoint.Store){
-		"deleted": func(t *testing.T, _ *miniredis.Miniredis, s *checkpoint.Store) {
-			if err := s.Delete(t.Context(), "t"); err != nil {
-				t.Fatal(err)
-			}
-		},
-		"listed and deleted": func(t *testing.T, _ *miniredis.Miniredis, s *checkpoint.Store) {
-			ids(t, s, 10)
-			if err := s.Delete(t.Context(), "t"); err != nil {
-				t.Fatal(err)
-			}
-		},
-		"listed and expired": func(t *testing.T, m *miniredis.Miniredis, s *checkpoint.Store) {
-			ids(t, s, 10)
-			m.FastForward(2 * time.Hour)
-			ids(t, s, 10)
-		},
-		"its state is lost": func(_ *testing.T, m *miniredis.Miniredis, _ *checkpoint.Store) { m.Del(state) },
-		"its state is lost, and it is listed": func(t *testing.T, m *miniredis.Miniredis, s *checkpoint.Store) {
-			m.Del(state)
-			ids(t, s, 10)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			m, client := redistest.Mini(t)
-			s := open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: client}), TTL: time.Hour})
-			at := time.Unix(1_900_000_000, 0)
-			m.SetTime(at)
-			old := save(t, s, "t", "old life")
-			m.SetTime(at.Add(-time.Hour))
-			m.Del(index)
-			end(t, m, s)
-			m.SetTime(at)
-			if fresh := save(t, s, "t", "new life"); fresh.Version <= old.Version {
-				t.Errorf("version %d after %d", fresh.Version, old.Version)
-			}
-			if _, err := s.SaveIf(t.Context(), "t", nil, old.Version); !errors.Is(err, checkpoint.ErrConflict) {
-				t.Errorf("saved over another life: %v", err)
-			}
-			m.SetTime(at.Add(time.Minute)) // what was kept for it goes
-			ids(t, s, 10)
-			if n := client.ZCard(t.Context(), index).Val(); n != 1 {
-				t.Errorf("%d in the index of one thread", n)
-			}
-		})
-	}
-}
-
-func TestAListWhoseIndexIsLostDoesNotEndAsIfThatWereAll(t *testing.T) {
-	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
-		b := onRedis(t, checkpoint.RedisConfig{Client: client})
-		ours := open(t, checkpoint.Config{Backend: b})
-		foreign := open(t, checkpoint.Config{Backend: b, Foreign: true})
-		o := original{t, client}
-		for name, test := range map[string]struct {
-			*checkpoint.Store
-			save func(id string)
-		}{
-			"ours":         {ours, func(id string) { save(t, ours, id, "x") }},
-			"among others": {foreign, func(id string) { save(t, foreign, id, "x") }},
-			"left behind":  {ours, func(id string) { o.save(id, "x", 0) }},
-		} {
-			flush(t, client)
-			o.save("a b", "an odd id", 0)
-			for _, id := range []string{"a", "b", "c", "d"} {
-				test.save(id)
-			}
-			page, err := test.List(t.Context(), "", 2)
-			if err != nil || page.Next == "" {
-				t.Fatal(err)
-			}
-			client.Del(t.Context(), "agents:threads.index")
-			_, err = test.List(t.Context(), page.Next, 2)
-			unknown(t, name+": the second page", err)
-			if got := ids(t, test.Store, 3); len(got) != 4 {
-				t.Errorf("%s: %q", name, got)
-			}
-		}
-	})
-}
-
-// evictor deletes the index before each script.
-type evictor struct {
-	redis.Hook
-	index *redis.Client
-}
-
-func (evictor) DialHook(next redis.DialHook) redis.DialHook { return next }
-func (evictor) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
-func (e evictor) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		e.index.Del(ctx, "agents:threads.index")
-		return next(ctx, cmd)
-	}
-}
-
-func TestAnIndexThatIsLostAgainAndAgainIsNoEmptyList(t *testing.T) {
-	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
-		s := open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: client})})
-		save(t, s, "t", "x")
-		direct := client.(*redis.Client)
-		evicting := redis.NewClient(direct.Options())
-		t.Cleanup(func() { _ = evicting.Close() })
-		evicting.AddHook(evictor{index: direct})
-		s = open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: evicting})})
-		page, err := s.List(t.Context(), "", 10)
-		unknown(t, "a list", err)
-		if len(page.Threads) > 0 {
-			t.Errorf("%+v", page)
-		}
-	})
-}
-
-// What the set has besides was never in the index.
-func TestAListEndsWhenAllThatIsLeftOfItHasEnded(t *testing.T) {
-	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
-		b := onRedis(t, checkpoint.RedisConfig{Client: client})
-		o := original{t, client}
-		for name, test := range map[string]struct {
-			id     string
-			shared bool
-		}{
-			"an odd id":               {id: "a b"},
-			"an odd id, Foreign":      {id: "a b", shared: true},
-			"the empty id":            {id: ""},
-			"the empty id, Foreign":   {id: "", shared: true},
-			"an id of after page one": {id: "new", shared: true},
-		} {
-			flush(t, client)
-			s := open(t, checkpoint.Config{Backend: b, Foreign: test.shared})
-			for _, id := range []string{"t1", "t2", "t3"} {
-				save(t, s, id, "x")
-			}
-			page, err := s.List(t.Context(), "", 2)
-			if err != nil || page.Next == "" {
-				t.Fatal(err)
-			}
-			o.save(test.id, "x", 0)
-			for _, id := range []string{"t1", "t2", "t3"} {
-				if err := s.Delete(t.Context(), id); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if last, err := s.List(t.Context(), page.Next, 2); err != nil || len(last.Threads) > 0 || last.Next != "" {
-				t.Errorf("%s: %+v, %v", name, last, err)
-			}
-			if _, ok := o.load(test.id); !ok || !slices.Equal(o.list(), []string{test.id}) {
-				t.Errorf("%s: %t, %q", name, ok, o.list())
-			}
-		}
-	})
-}
 
 func TestATTLBelowAMillisecondIsNotNone(t *testing.T) {
 	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
@@ -307,81 +35,6 @@ func TestATTLBelowAMillisecondIsNotNone(t *testing.T) {
 		eventually(t, "the end of both", func() bool {
 			return client.Exists(t.Context(), "agents:thread:saved", "agents:thread:kept").Val() == 0
 		})
-	})
-}
-
-func TestAMarkThatIsNotOursCountsForNothing(t *testing.T) {
-	each(t, func(t *testing.T, client redis.UniversalClient, real bool) {
-		s := open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: client})})
-		for _, mark := range []string{"", "x", "1", "999999999999999999999999 1 1", "1 999999999999999999999999 1", "-1 1 1"} {
-			save(t, s, "t", "1")
-			client.Set(t.Context(), "agents:thread.mark:t", mark, 0)
-			loaded, err := s.Load(t.Context(), "t")
-			if err != nil {
-				t.Fatalf("%q: %v", mark, err)
-			}
-			if _, err := s.SaveIf(t.Context(), "t", []byte("2"), loaded.Version); err != nil {
-				t.Errorf("%q: %v", mark, err)
-			}
-			if err := s.Delete(t.Context(), "t"); err != nil {
-				t.Errorf("%q: %v", mark, err)
-			}
-		}
-	})
-}
-
-func TestDeleteRemembersNoVersionOfAMarkThatIsNotOurs(t *testing.T) {
-	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
-		s := open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: client})})
-		const key = "agents:thread.mark:t"
-		for _, mark := range []string{"9999999999999999 1 0", "9007199254740992 1 0", "99999999999999999 1 0", "1e15 1 0", "a list"} {
-			save(t, s, "t", "1")
-			client.Del(t.Context(), key)
-			if mark == "a list" {
-				client.RPush(t.Context(), key, mark)
-			} else {
-				client.Set(t.Context(), key, mark, 0)
-			}
-			if err := s.Delete(t.Context(), "t"); err != nil {
-				t.Fatalf("%q: %v", mark, err)
-			}
-			if v := save(t, s, "t", "2").Version; v > checkpoint.Version(time.Now().Add(time.Hour).UnixMicro()) {
-				t.Fatalf("%q: version %d after it", mark, v)
-			}
-		}
-	})
-}
-
-func TestExpiredThreadsDoNotStayListed(t *testing.T) {
-	each(t, func(t *testing.T, client redis.UniversalClient, real bool) {
-		dead := 300
-		if real {
-			dead = 5000 // more than one script of a list looks at
-		}
-		b := onRedis(t, checkpoint.RedisConfig{Client: client})
-		s, short := open(t, checkpoint.Config{Backend: b}), open(t, checkpoint.Config{Backend: b, TTL: soon})
-		save(t, s, "oldest", "x")
-		pipe := client.Pipeline() // dead ones in bulk
-		for i := range dead {
-			id := fmt.Sprintf("dead %d", i)
-			pipe.SAdd(t.Context(), "agents:threads", id)
-			pipe.ZAdd(t.Context(), "agents:threads.index", redis.Z{Score: float64(time.Now().UnixMicro() + int64(i)), Member: id})
-			pipe.Set(t.Context(), "agents:thread.mark:"+strings.ReplaceAll(id, " ", "%20"), "1 1 0", 0)
-		}
-		if _, err := pipe.Exec(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		save(t, short, "short", "x")
-		eventually(t, "end", func() bool { return absent(t, short, "short") })
-		if got := ids(t, s, 10); !slices.Equal(got, []string{"oldest"}) {
-			t.Errorf("%d listed: %.200q", len(got), got)
-		}
-		if set, index := size(t, client); set != 1 || index != 1 {
-			t.Errorf("%d and %d left", set, index)
-		}
-		if marks := client.Keys(t.Context(), "*mark*").Val(); len(marks) != 1 {
-			t.Errorf("%d marks left", len(marks))
-		}
 	})
 }
 
@@ -424,6 +77,10 @@ func TestStateIndexAndEndAreWrittenInOneStep(t *testing.T) {
 		client.SIsMember(t.Context(), "agents:threads", "new").Val() {
 		t.Error("half of a thread is there")
 	}
+	want(t, s, "t", "2")
+	if got, err := s.Load(t.Context(), "new"); !errors.Is(err, readthrough.ErrNotFound) {
+		t.Errorf("a full Redis loads %+v, %v", got, err)
+	}
 	if page, err := s.List(t.Context(), "", 10); err != nil || len(page.Threads) != 1 {
 		t.Errorf("a full Redis lists %+v, %v", page, err)
 	}
@@ -436,6 +93,26 @@ func TestStateIndexAndEndAreWrittenInOneStep(t *testing.T) {
 	}
 	if set, index := size(t, client); set != 0 || index != 0 {
 		t.Errorf("%d and %d", set, index)
+	}
+}
+
+// As one does that has too few replicas, or could not write its snapshot.
+func TestARedisThatRefusesEveryWriteIsRead(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client()
+	s := open(t, checkpoint.Config{
+		Backend: onRedis(t, checkpoint.RedisConfig{Client: client}), TTL: time.Hour, RefreshOnLoad: true,
+	})
+	save(t, s, "dead", "1")
+	save(t, s, "live", "1")
+	client.Del(t.Context(), "agents:thread:dead")
+	server.Do("CONFIG", "SET", "min-replicas-to-write", "1")
+	if _, err := s.Save(t.Context(), "live", []byte("2")); !errors.Is(err, readthrough.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	want(t, s, "live", "1")
+	if got := ids(t, s, 10); !slices.Equal(got, []string{"live"}) {
+		t.Errorf("listed: %q", got)
 	}
 }
 
@@ -452,7 +129,8 @@ type hook struct {
 	pipeline func(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) error
 }
 
-func (hook) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (hook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
 func (hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 
 func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
@@ -667,58 +345,6 @@ func TestLosingASingleKeyLosesNoUpdateAndAtMostTheOrder(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-func TestVersionsAndOrderComeFromTheServersClockAndNeverGoBack(t *testing.T) {
-	m, client := redistest.Mini(t)
-	s := open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: client})})
-	at := time.Unix(1_900_000_000, 0)
-	m.SetTime(at)
-	first := save(t, s, "t", "1")
-	if first.Version != checkpoint.Version(at.UnixMicro()) {
-		t.Fatalf("%d at %d", first.Version, at.UnixMicro())
-	}
-	m.SetTime(at.Add(-time.Hour))
-	second := save(t, s, "u", "1")
-	third := save(t, s, "t", "1")
-	if first.Version >= second.Version || second.Version >= third.Version {
-		t.Errorf("%d, %d, %d", first.Version, second.Version, third.Version)
-	}
-	if got := ids(t, s, 1); !slices.Equal(got, []string{"t", "u"}) {
-		t.Errorf("%q", got)
-	}
-	client.Del(t.Context(), "agents:threads.index") // the clock is behind, and nothing but the mark knows
-	if fourth := save(t, s, "t", "1"); third.Version >= fourth.Version {
-		t.Errorf("%d after %d", fourth.Version, third.Version)
-	}
-	// Far past 2^53 Lua would print other digits.
-	m.SetTime(time.UnixMicro(1<<53 - 10))
-	for i := range 5 {
-		if v := save(t, s, "t", strconv.Itoa(i)).Version; v != checkpoint.Version(1<<53-10+i) {
-			t.Fatalf("%d", v)
-		}
-	}
-}
-
-// The sizes of replies are the point of pages.
-func TestAListIsPagesAndNeverUnbounded(t *testing.T) {
-	_, client := redistest.Mini(t)
-	s := open(t, checkpoint.Config{Backend: onRedis(t, checkpoint.RedisConfig{Client: client})})
-	for i := range 1100 {
-		save(t, s, strconv.Itoa(i), "x")
-	}
-	for limit, most := range map[int]int{0: 100, 1: 1, 1000: 1000, 1001: 1000, 1 << 40: 1000} {
-		page, err := s.List(t.Context(), "", limit)
-		if err != nil || len(page.Threads) != most || page.Next == "" {
-			t.Errorf("limit %d: %d, %q, %v", limit, len(page.Threads), page.Next, err)
-		}
-		if page.Threads[0].ID != "1099" {
-			t.Errorf("the newest is %s", page.Threads[0].ID)
-		}
-	}
-	if _, err := s.List(t.Context(), "", -1); err == nil {
-		t.Error("a negative limit")
-	}
 }
 
 func TestAServerThatAnswersNonsenseIsUnavailable(t *testing.T) {

@@ -176,12 +176,12 @@ func counted(m *meddler) change {
 	return func(c *checkpoint.Config) { m.Backend, c.Backend = c.Backend, m }
 }
 
-// warm loads until L1 answers: it may drop what it is given.
-func warm(t testing.TB, s *checkpoint.Store, m *meddler, id string) {
+// warm loads the thread t until L1 answers: it may drop what it is given.
+func warm(t testing.TB, s *checkpoint.Store, m *meddler) {
 	t.Helper()
 	eventually(t, "an answer from L1", func() bool {
 		before := m.loads.Load()
-		load(t, s, id)
+		load(t, s, "t")
 		return m.loads.Load() == before
 	})
 }

@@ -35,7 +35,18 @@ func ParseSnapshot(data []byte) (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	s := Snapshot{Todos: list(o, "todos", parseTodo)}
-	o.optional("files", &s.Files)
+	var files map[string]*string
+	o.optional("files", &files)
+	for name, text := range files {
+		if text == nil {
+			o.fail("files", wrongType)
+			break
+		}
+		if s.Files == nil {
+			s.Files = make(map[string]string, len(files))
+		}
+		s.Files[name] = *text
+	}
 	o.optional("scratchpad", &s.Scratchpad)
 	s.Interrupts = list(o, "pending_interrupts", parseInterrupt)
 	s.Unknown = o.rest()

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 
 	"github.com/layercache/layercache/invalidation"
 	"github.com/layercache/layercache/l2"
 	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/internal/gate"
 	"github.com/layercache/layercache/telemetry"
 )
 
@@ -16,7 +16,7 @@ import (
 type Store struct {
 	cfg    Config
 	cache  *readthrough.Cache[string, State] // nil: there is no L1
-	closed atomic.Bool
+	writes gate.Gate                         // shut by Close
 }
 
 // New makes a Store. It does no I/O itself, and Close ends it.
@@ -24,6 +24,9 @@ func New(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
+	}
+	if m, ok := cfg.Backend.(*Memory); ok {
+		cfg.Backend = m.tenant(cfg.Tenant)
 	}
 	s := &Store{cfg: cfg}
 	if cfg.cached() {
@@ -83,6 +86,7 @@ func (s *Store) save(ctx context.Context, id string, state []byte, w Write) (Sav
 	if err := s.begin(ctx, "save", id); err != nil {
 		return Saved{}, err
 	}
+	defer s.writes.Leave()
 	if len(state) > s.cfg.MaxState {
 		return Saved{}, &TooLargeError{Size: int64(len(state)), Limit: int64(s.cfg.MaxState)}
 	}
@@ -103,11 +107,13 @@ func (s *Store) save(ctx context.Context, id string, state []byte, w Write) (Sav
 // process, answers it. If ctx ends before, it is a *readthrough.NotInForceError and the thread is deleted. After
 // readthrough.ErrUnavailable that is unknown; to delete again does no harm.
 func (s *Store) Delete(ctx context.Context, id string) error {
-	deleted, err := s.DeleteAsync(ctx, id)
-	if err != nil {
-		return err
-	}
-	return deleted.Wait(ctx)
+	return s.writes.InForce(ctx, func() (*readthrough.Receipt, error) {
+		deleted, err := s.DeleteAsync(ctx, id)
+		if deleted.receipt == nil {
+			deleted.receipt = &readthrough.Receipt{} // without L1 it is in force
+		}
+		return deleted.receipt, err
+	})
 }
 
 // DeleteAsync is Delete without the wait.
@@ -115,6 +121,7 @@ func (s *Store) DeleteAsync(ctx context.Context, id string) (Saved, error) {
 	if err := s.begin(ctx, "delete", id); err != nil {
 		return Saved{}, err
 	}
+	defer s.writes.Leave()
 	return s.written(ctx, "delete", id, Saved{}, s.cfg.Backend.Delete(ctx, id))
 }
 
@@ -132,7 +139,7 @@ func (s *Store) written(ctx context.Context, op, id string, saved Saved, err err
 	switch {
 	case err != nil:
 		return Saved{}, err
-	case lost != nil: // closed meanwhile
+	case lost != nil: // Close did not wait any longer
 		return saved, fmt.Errorf("checkpoint: %s: %w", op, &readthrough.NotInForceError{Committed: true, Pending: true, Err: lost})
 	}
 	saved.receipt = r
@@ -159,20 +166,24 @@ func (s *Store) keep(ctx context.Context, op, id string, k Keep) error {
 	if err := s.begin(ctx, op, id); err != nil {
 		return err
 	}
+	defer s.writes.Leave()
 	return failed(op, s.cfg.Backend.Keep(ctx, id, k))
 }
 
-// begin refuses what no backend is asked to write.
+// begin begins a write, which ends with writes.Leave, or refuses what no backend is asked to write.
 func (s *Store) begin(ctx context.Context, op, id string) error {
 	if err := s.check(id); err != nil {
 		return err
 	}
-	return failed(op, ctx.Err())
+	if err := ctx.Err(); err != nil {
+		return failed(op, err)
+	}
+	return s.writes.Enter()
 }
 
 // check refuses what no backend is asked.
 func (s *Store) check(id string) error {
-	if s.closed.Load() {
+	if s.writes.IsShut() {
 		return readthrough.ErrClosed
 	}
 	if _, err := l2.NewID(id); err != nil {
@@ -196,7 +207,7 @@ func (s *Store) Health() invalidation.Health {
 
 // Ready returns nil when the backend answers and, with L1, a serving lease is held.
 func (s *Store) Ready(ctx context.Context) error {
-	if s.closed.Load() {
+	if s.writes.IsShut() {
 		return readthrough.ErrClosed
 	}
 	if s.cache != nil {
@@ -207,12 +218,17 @@ func (s *Store) Ready(ctx context.Context) error {
 	return failed("ready", s.cfg.Backend.Ping(ctx))
 }
 
-// Close ends the store: it gives up the lease and tries to deliver what is pending, until ctx ends. Calls after it are
-// readthrough.ErrClosed. Safe to call twice.
+// Close ends the store: it waits for the writes under way, gives up the lease and tries to deliver what is pending, until ctx
+// ends. Calls after it are readthrough.ErrClosed and write nothing. A write that takes longer than ctx is told to nobody: it is
+// a *readthrough.NotInForceError with ErrClosed. Safe to call twice.
 func (s *Store) Close(ctx context.Context) error {
-	s.closed.Store(true)
-	if s.cache == nil {
-		return nil
+	s.writes.Shut()
+	err := s.writes.Wait(ctx)
+	if err != nil {
+		err = fmt.Errorf("checkpoint: %w", err)
 	}
-	return s.cache.Close(ctx)
+	if s.cache == nil {
+		return err
+	}
+	return errors.Join(err, s.cache.Close(ctx))
 }

@@ -27,7 +27,7 @@ func TestRepeatedLoadsMakeNoRoundTripAndAllocateNothing(t *testing.T) {
 	ready(t, s)
 	state := strings.Repeat("x", 100<<10)
 	save(t, s, "t", state)
-	warm(t, s, m, "t")
+	warm(t, s, m)
 	before := redistest.CountCommands(t, client)
 	for range 100 {
 		want(t, s, "t", state)
@@ -146,7 +146,7 @@ func TestALoadAfterAConflictIsNotAnsweredFromBeforeIt(t *testing.T) {
 		s := process(t, client, func(c *checkpoint.Config) { c.L1TTL, c.Bound = time.Hour, time.Hour }, counted(m))
 		ready(t, s)
 		old := save(t, s, "t", "1")
-		warm(t, s, m, "t")
+		warm(t, s, m)
 		b := onRedis(t, checkpoint.RedisConfig{Client: client})
 		if _, err := b.Save(t.Context(), "t", checkpoint.Write{Value: []byte("2")}); err != nil {
 			t.Fatal(err)
@@ -356,7 +356,7 @@ func TestStoresOfAProcessShareALocalBus(t *testing.T) {
 	cfg := checkpoint.Config{Backend: m, Local: &local}
 	a, b := open(t, cfg), open(t, cfg)
 	save(t, a, "t", "1")
-	warm(t, b, m, "t")
+	warm(t, b, m)
 	saved := save(t, a, "t", "2")
 	want(t, b, "t", "2")
 	if err := saved.Wait(t.Context()); err != nil {
@@ -447,6 +447,66 @@ func TestClosedStoresAnswerErrClosed(t *testing.T) {
 			}
 		}
 	}
+}
+
+// holding is a backend whose deletions say that they have begun and wait to be let go on.
+type holding struct {
+	checkpoint.Backend
+	in, on chan struct{}
+}
+
+func (h *holding) Delete(ctx context.Context, id string) error {
+	close(h.in)
+	<-h.on
+	return h.Backend.Delete(ctx, id)
+}
+
+// Else the thread would be answered elsewhere for as long as L1 keeps it.
+func TestCloseWaitsUntilAWriteUnderWayIsTold(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		h, m := &holding{in: make(chan struct{}), on: make(chan struct{})}, &meddler{}
+		s := process(t, client, func(c *checkpoint.Config) { h.Backend, c.Backend = c.Backend, h })
+		there := process(t, client, counted(m), func(c *checkpoint.Config) { c.L1TTL = time.Hour })
+		ready(t, s, there)
+		save(t, s, "t", "state")
+		warm(t, there, m)
+		closed, deleted := make(chan error, 1), make(chan error, 1)
+		go func() { deleted <- s.Delete(context.Background(), "t") }() // ends when it is let go on
+		<-h.in
+		go func() { closed <- s.Close(context.Background()) }() // ends with the write
+		eventually(t, "no more writes", func() bool { return errors.Is(s.Touch(t.Context(), "none"), readthrough.ErrClosed) })
+		select {
+		case err := <-closed:
+			t.Errorf("closed during a write: %v", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+		close(h.on)
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		if err := <-deleted; err != nil {
+			t.Error(err)
+		}
+		if !absent(t, there, "t") {
+			t.Error("a deleted thread is answered")
+		}
+	})
+}
+
+func TestTenantsOfAMemoryDoNotSeeEachOther(t *testing.T) {
+	shared := &checkpoint.Memory{}
+	as := func(tenant string) *checkpoint.Store {
+		return open(t, checkpoint.Config{Backend: shared, Tenant: tenant})
+	}
+	a, b := as("a"), as("b")
+	save(t, a, "t", "state")
+	if !absent(t, b, "t") || !absent(t, as(""), "t") || len(ids(t, b, 10)) > 0 {
+		t.Error("another tenant's thread")
+	}
+	if err := b.Delete(t.Context(), "t"); err != nil {
+		t.Fatal(err)
+	}
+	want(t, as("a"), "t", "state")
 }
 
 func TestSizesAreInMetrics(t *testing.T) {

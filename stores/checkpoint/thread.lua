@@ -17,16 +17,16 @@ end
 local function mark_of(key)
   local mark = redis.pcall('GET', key) -- an error where it is no string
   local version, length, pin = string.match(type(mark) == 'string' and mark or '', '^(%d+) (%d+) ([01])$')
-  if version and (math.max(#version, #length) > 16 or math.max(tonumber(version), tonumber(length)) >= 2^53) then
-    version, length, pin = nil, nil, nil -- not ours
-  end
-  return version or '0', tonumber(length or -1), pin or '0'
+  if not version or #version > 16 or #length > 15 or tonumber(version) >= 2^53 then return '0', -1, '0' end -- not ours
+  return version, tonumber(length), pin
 end
 
 -- now_us is the server's Unix time in microseconds, as text.
 local function now_us()
   local time = redis.call('TIME')
-  return time[1] .. string.sub('00000' .. time[2], -6)
+  local us = time[2]
+  if #us < 6 then us = string.sub('00000' .. us, -6) end
+  return time[1] .. us
 end
 
 -- unlist takes an id out of the index. The mark may know a higher order than an index that was lost.
