@@ -27,7 +27,8 @@ type Config struct {
 	// Bound is B: how old a session id in memory may be after its run was deleted. From 10 ms to 1 h; 0: 10 s.
 	Bound time.Duration
 
-	// MaxEvents of a run are kept, and up to a 64th more. From 1 to 10,000,000; 0: 10,000.
+	// MaxEvents of a run are kept, and up to a 64th more; a batch has no more events than that. From 1 to 10,000,000; 0: 10,000. Redis packs the events of a batch, up
+	// to 64 or a 64th of these together, which makes batches fast.
 	MaxEvents int64
 	// MaxAge is when an event goes, with an append an eighth of it later at most, and when a run goes that nobody appends to.
 	// From 1 ms to a year; 0: 7 days.
@@ -113,6 +114,9 @@ func (c Config) validate() error {
 		return fmt.Errorf("runlog: Config.TailTTL must be at most Config.Bound and 10s, got %s", c.TailTTL)
 	case c.Patience > day:
 		return fmt.Errorf("runlog: Config.Patience must be at most %s, got %s", day, c.Patience)
+	}
+	if r, ok := c.Backend.(*Redis); ok && r.tenant != c.Tenant {
+		return errors.New("runlog: Config.Tenant must be the Backend's") // not shown: a tenant is nobody else's business
 	}
 	for _, f := range []struct {
 		name          string

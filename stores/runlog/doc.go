@@ -30,15 +30,18 @@
 //
 // # Retention
 //
-// A run keeps its last MaxEvents events, and at most a 64th more. Events older than MaxAge go with an append, an eighth of
+// A run keeps its last MaxEvents events, and at most a 64th more; up to 64 events more while it has some that were appended under a
+// larger MaxEvents. Events older than MaxAge go with an append, an eighth of
 // MaxAge later at most; a run that nobody appends to goes after MaxAge, one that has ended after KeepAfterEnd. Every key has
 // an expiry at any time. Readers never pass over a number silently: what is not there is a *TrimmedError, what cannot be read
 // a *DecodeError, and both say where to go on.
 //
 // # What Redis and memory hold
 //
-// Redis is the authority. A run is {runs:<run>}:events, a stream whose ids are <seq>-0 and whose field data is the envelope as
-// JSON; …:meta, a hash; …:ids, a sorted set of the event ids by number. Every change is one script. The hash tag is the run's
+// Redis is the authority. A run is {runs:<run>}:events, a stream; …:meta, a hash; …:ids, a sorted set of the event ids by the number of
+// their entry. An entry of the stream has the id <seq>-0. It is an event, with its envelope as JSON in the field data, or a block of
+// up to 64 events and some 32 KiB that a batch has brought, up to the one with that number: the fields ids, lengths, between and
+// events have the parts of their envelopes. Who reads one of them is sent all. Every change is one script. The hash tag is the run's
 // own, so a Redis Cluster needs nothing else. Appends tell …:ch the new number; a message that is lost costs its followers up
 // to Poll. The followers of a process share one connection.
 //
@@ -62,7 +65,7 @@
 // # Concurrency
 //
 // Store, Redis and Memory are safe for concurrent use. What they answer belongs to the caller. The body of a loop over Follow
-// runs on the caller's goroutine; Close waits for it to come back to the loop.
+// runs on the caller's goroutine; Close waits for it to come back to the loop, and for the writes under way.
 //
 // # What it refuses to do
 //

@@ -49,9 +49,11 @@ func (e Envelope) MarshalJSON() ([]byte, error) { return e.AppendJSON(nil), nil 
 
 // The parts of an envelope around what only the backend knows: head, the seq, between, the session id, tail.
 
+const eventIDBefore, seqBefore = `{"event_id":"`, `","seq":`
+
 func (d Draft) head(dst []byte) []byte {
-	dst = append(dst, `{"event_id":"`...)
-	return append(d.ID.append(dst), `","seq":`...)
+	dst = append(dst, eventIDBefore...)
+	return append(d.ID.append(dst), seqBefore...)
 }
 
 func between(dst []byte, run string) []byte {
@@ -92,13 +94,13 @@ func (e *Envelope) UnmarshalJSON(data []byte) error {
 		EmittedAt *time.Time      `json:"emitted_at"`
 	}
 	if err := json.Unmarshal(data, &wire); err != nil {
-		return fmt.Errorf("not an envelope: %w", err)
+		return notEnvelope(err)
 	}
 	switch {
 	case wire.EventID == (EventID{}):
 		return errors.New("an envelope without event_id")
 	case wire.Seq == 0 || wire.Seq > MaxSeq:
-		return fmt.Errorf("the seq of an envelope must be from 1 to %d, got %d", uint64(MaxSeq), wire.Seq)
+		return fmt.Errorf("the seq of an envelope must be from 1 to %d", uint64(MaxSeq))
 	case wire.RunID == "":
 		return errors.New("an envelope without run_id")
 	case wire.EmittedAt == nil:
@@ -113,6 +115,14 @@ func (e *Envelope) UnmarshalJSON(data []byte) error {
 		return checkSession(e.SessionID)
 	}
 	return nil
+}
+
+// notEnvelope says why in words of its own: those of encoding/json and time quote what they could not read.
+func notEnvelope(err error) error {
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
+		return fmt.Errorf("not an envelope: its %s has another type or range than it must", wrong.Field)
+	}
+	return errors.New("not an envelope: not a JSON object, or its event_id or emitted_at is none")
 }
 
 // ParseEnvelope reads the JSON of an envelope.

@@ -158,21 +158,28 @@ func valueLen(text []byte) int {
 // MaxSession is the longest session id in bytes.
 const MaxSession = 1 << 10
 
-// sessionOf is the session id in the payload of a RunStarted; "": there is none.
+// sessionOf is the session id in the payload of a RunStarted; "": there is none. It is exactly the member session_id: into a
+// struct encoding/json would take one whose name differs in case too.
 func sessionOf(payload json.RawMessage) (string, error) {
-	var started struct {
-		SessionID *string `json:"session_id"`
-	}
 	if len(payload) == 0 || payload[0] != '{' {
 		return "", nil
 	}
-	if err := json.Unmarshal(payload, &started); err != nil {
-		return "", errors.New("the session_id of a RunStarted is a string")
+	var members map[string]json.RawMessage
+	var id string
+	if json.Unmarshal(payload, &members) != nil {
+		return "", errNotTagged
 	}
-	if started.SessionID == nil {
+	raw, ok := members["session_id"]
+	if !ok {
 		return "", nil
 	}
-	return *started.SessionID, checkSession(*started.SessionID)
+	if json.Unmarshal(raw, &id) != nil {
+		return "", errors.New("the session_id of a RunStarted is a string")
+	}
+	if strings.ContainsRune(id, utf8.RuneError) { // so encoding/json makes different ids the same
+		return "", errors.New("the session_id of a RunStarted is UTF-8, without half a surrogate pair and U+FFFD")
+	}
+	return id, checkSession(id)
 }
 
 func checkSession(id string) error {

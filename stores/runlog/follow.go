@@ -36,7 +36,7 @@ func (s *Store) follow(ctx context.Context, run string, after Cursor, yield func
 	if err := s.check(run); err != nil {
 		return err
 	}
-	if !s.enter() {
+	if !s.enter(&s.followers) {
 		return readthrough.ErrClosed
 	}
 	defer s.followers.Done()
@@ -67,17 +67,6 @@ func (s *Store) follow(ctx context.Context, run string, after Cursor, yield func
 			return err
 		}
 	}
-}
-
-// enter counts a follower, unless the store is closed.
-func (s *Store) enter() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.followers.Add(1)
-	return true
 }
 
 // follower is one Follow under way.

@@ -65,7 +65,8 @@ const (
 // Import adds an original run that nobody appends to any more, under the same id: numbers, ids and times stay, and envelopes
 // are kept byte for byte. It reads and writes in small batches, holds some 32 MiB of entries in memory and those of one read,
 // which are 16 at most, and may be repeated: after a failure it goes on where it stopped, and after a success it adds nothing.
-// What cannot be imported is in the answer, beside an error too.
+// What cannot be imported is in the answer, beside an error too. Follow the run when Import has returned: the original may go on
+// after a terminal event, with which a follower leaves.
 //
 // readthrough.ErrNotFound: the original has no such run. ErrConflict: the run has other events here.
 func (s *Store) Import(ctx context.Context, from Original, run string) (Imported, error) {
@@ -76,6 +77,10 @@ func (s *Store) Import(ctx context.Context, from Original, run string) (Imported
 	if err != nil {
 		return Imported{}, err
 	}
+	if !s.enter(&s.writes) {
+		return Imported{}, readthrough.ErrClosed
+	}
+	defer s.writes.Done()
 	im := importer{store: s, run: run, source: src}
 	err = im.all(ctx)
 	s.tails.forget(run) // there may be later events, also if it has failed
@@ -266,6 +271,11 @@ func (im *importer) hole(next uint64) {
 }
 
 func (im *importer) restore(ctx context.Context, records []Restored, counter uint64) error {
+	select {
+	case <-im.store.closing: // Close does not wait for the whole run
+		return readthrough.ErrClosed
+	default:
+	}
 	slice, err := im.store.backend.Restore(ctx, im.run, records, im.session, counter, im.store.keep)
 	if err != nil {
 		return failure(err)

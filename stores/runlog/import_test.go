@@ -95,6 +95,23 @@ func TestAnImportedRunKeepsNumbersIDsTimesAndBytes(t *testing.T) {
 	})
 }
 
+func TestWhatAnEnvelopeHoldsIsNotInTheErrorOfReadingIt(t *testing.T) {
+	for field, change := range map[string][2]string{
+		"emitted_at": {`"emitted_at":"2`, `"emitted_at":"sk-live-7`},
+		"seq":        {`"seq":1`, `"seq":77777777777777777777777777771`},
+		"range":      {`"seq":1`, `"seq":7777777777777777771`},
+		"run_id":     {`"run_id":"r"`, `"run_id":777777777777777`},
+		"event_id":   {`"event_id":"`, `"event_id":"sk-live-7`},
+	} {
+		e := runlog.Envelope{EventID: runlog.NewEventID(), Seq: 1, RunID: "r", Event: json.RawMessage(`"A"`), EmittedAt: time.Unix(0, 0)}
+		data := strings.Replace(strings.Replace(string(e.AppendJSON(nil)), "1970", "2970", 1), change[0], change[1], 1)
+		_, err := runlog.ParseEnvelope([]byte(data))
+		if err == nil || strings.Contains(err.Error(), "sk-live") || strings.Contains(err.Error(), "7777") {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
 // Must not repeat: entries that cannot be decoded skipped silently; silent gaps.
 func TestAnImportReportsHolesAndWhatItCannotRead(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, client redisClient, _ bool) {
@@ -403,16 +420,20 @@ func TestOurGoldenRunIsReadAndWrittenTheSame(t *testing.T) {
 		}
 		s := linked(t, client)
 		page := list(t, s, run, 0, 10)
-		if len(page.Events) != 2 || page.Events[0].SessionID != "" || page.Events[1].SessionID != "s\"1" || page.Next.Life != "00112233aabbccdd" {
+		if len(page.Events) != 4 || page.Events[0].SessionID != "" || page.Events[3].SessionID != "s\"1" || page.Next.Life != "00112233aabbccdd" {
 			t.Fatalf("%+v", page)
 		}
-		fresh := "r/2"
+		var again []runlog.Event
 		for _, e := range page.Events {
-			if again := add(t, s, run, runlog.Event{ID: e.EventID, Body: json.RawMessage(`"X"`)}); again[0].Seq != e.Seq {
-				t.Errorf("%+v", again)
+			if first := add(t, s, run, runlog.Event{ID: e.EventID, Body: json.RawMessage(`"X"`)}); first[0].Seq != e.Seq {
+				t.Errorf("%+v", first)
 			}
-			add(t, s, fresh, runlog.Event{ID: e.EventID, Body: e.Event, EmittedAt: e.EmittedAt})
+			again = append(again, runlog.Event{ID: e.EventID, Body: e.Event, EmittedAt: e.EmittedAt})
 		}
+		fresh := "r/2"
+		add(t, s, fresh, again[0])
+		add(t, s, fresh, again[1])
+		add(t, s, fresh, again[2:]...) // a block
 		for _, at := range []string{"events", "meta", "ids"} {
 			old, wrote := dump(t, client, "{runs:r%2F1}:"+at), dump(t, client, "{runs:r%2F2}:"+at)
 			if wrote = strings.ReplaceAll(wrote, `r/2`, `r/1`); old != wrote {

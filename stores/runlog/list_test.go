@@ -108,3 +108,24 @@ func TestListAfterCostsTheSameEverywhereInARun(t *testing.T) {
 		}
 	}
 }
+
+// What comes singly after a batch is read as fast as it is elsewhere.
+func TestAPageThatBeginsInABatchTakesFewReads(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client()
+	s := open(t, runlog.Config{Backend: onRedis(t, client)})
+	add(t, s, "r", texts(64)...)
+	for _, e := range texts(256) {
+		add(t, s, "r", e)
+	}
+	list(t, s, "r", 0, 1) // the server knows the script from now on
+	for _, after := range []uint64{0, 30, 63, 64, 65} {
+		before := redistest.CountCommands(t, client)
+		if p := list(t, s, "r", after, 256); p.Next.Seq != min(after+256, p.LastSeq) {
+			t.Fatalf("after %d: %d events", after, len(p.Events))
+		}
+		if got := redistest.CountCommands(t, client).Since(before); got["xrange"] > 20 {
+			t.Errorf("after %d: %v", after, got)
+		}
+	}
+}

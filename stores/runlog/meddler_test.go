@@ -30,17 +30,18 @@ func (m *meddler) Restore(
 	return m.Backend.Restore(ctx, run, records, session, counter, keep)
 }
 
-// late is a backend that holds back answers.
+// late is a backend that holds back answers, or loses them.
 type late struct {
 	runlog.Backend
 	next  atomic.Pointer[answer]
 	tails atomic.Int64 // how often Tail was called
+	lose  atomic.Bool  // the next answer of Append
 }
 
 // answer is one that was given and is on its way.
 type answer struct{ given, arrive chan struct{} }
 
-// hold holds back the next answer of Append or Tail.
+// hold holds back the next answer.
 func (l *late) hold() *answer {
 	a := &answer{given: make(chan struct{}), arrive: make(chan struct{})}
 	l.next.Store(a)
@@ -56,11 +57,27 @@ func (l *late) travel() {
 
 func (l *late) Append(ctx context.Context, run string, drafts []runlog.Draft, keep runlog.Retention) (runlog.Appended, error) {
 	defer l.travel()
-	return l.Backend.Append(ctx, run, drafts, keep)
+	added, err := l.Backend.Append(ctx, run, drafts, keep)
+	if l.lose.Swap(false) {
+		return runlog.Appended{}, fmt.Errorf("%w: the answer is lost", readthrough.ErrUnavailable)
+	}
+	return added, err
 }
 
 func (l *late) Tail(ctx context.Context, run string) (runlog.Slice, error) {
 	defer l.travel()
 	l.tails.Add(1)
 	return l.Backend.Tail(ctx, run)
+}
+
+func (l *late) Delete(ctx context.Context, run string) error {
+	defer l.travel()
+	return l.Backend.Delete(ctx, run)
+}
+
+func (l *late) Restore(
+	ctx context.Context, run string, records []runlog.Restored, session string, counter uint64, keep runlog.Retention,
+) (runlog.Slice, error) {
+	defer l.travel()
+	return l.Backend.Restore(ctx, run, records, session, counter, keep)
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -20,6 +19,8 @@ import (
 )
 
 var (
+	//go:embed entry.lua
+	entryLua string
 	//go:embed append.lua
 	appendLua string
 	//go:embed list.lua
@@ -31,11 +32,11 @@ var (
 	//go:embed restore.lua
 	restoreLua string
 
-	appendScript  = layout.NewScript(appendLua)
-	listScript    = layout.NewScript(listLua)
-	tailScript    = layout.NewScript(tailLua)
+	appendScript  = layout.NewScript(entryLua + appendLua)
+	listScript    = layout.NewScript(layout.Primary + entryLua + listLua)
+	tailScript    = layout.NewScript(layout.Primary + entryLua + tailLua)
 	deleteScript  = layout.NewScript(deleteLua)
-	restoreScript = layout.NewScript(restoreLua)
+	restoreScript = layout.NewScript(entryLua + restoreLua)
 )
 
 // maxPageBytes is after how many bytes of envelopes a page ends: one that comes within the timeouts of l2.NewClient.
@@ -52,11 +53,12 @@ type RedisConfig struct {
 	Tenant string
 }
 
-// Redis keeps each run in three keys under one hash tag, so that a Cluster spreads the runs: {runs:<run>}:events, a stream of
-// envelopes whose ids are <seq>-0, …:meta and …:ids. While something is watched it has one connection for messages, whatever
+// Redis keeps each run in three keys under one hash tag, so that a Cluster spreads the runs: {runs:<run>}:events, a stream, …:meta
+// and …:ids. See the package's documentation. While something is watched it has one connection for messages, whatever
 // the number of runs. Safe for concurrent use; there is nothing to close.
 type Redis struct {
 	client   redis.UniversalClient
+	tenant   string
 	space    layout.Space
 	channels channels
 }
@@ -78,7 +80,7 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 	if err != nil {
 		return nil, fmt.Errorf("runlog: RedisConfig.%w", err)
 	}
-	return &Redis{client: cfg.Client, space: space, channels: channels{client: cfg.Client}}, nil
+	return &Redis{client: cfg.Client, tenant: cfg.Tenant, space: space, channels: channels{client: cfg.Client}}, nil
 }
 
 // runKeys are the names of one run.
@@ -132,32 +134,23 @@ func (r *Redis) Append(ctx context.Context, run string, drafts []Draft, keep Ret
 // appendArgs are the arguments of append.lua.
 func appendArgs(k runKeys, run string, drafts []Draft, keep Retention) []any {
 	const fixed = 9
-	n := len(drafts)
-	args := make([]any, fixed+2*n, fixed+2*n+2)
-	size := 0
-	for i := range drafts {
-		size += 36 + 64 + len(drafts[i].Body) // an id, a body, and what an envelope has around it
+	blocks := blocksOf(drafts, keep.Slack()) // so that retention can cut between them
+	args := make([]any, fixed, fixed+3*len(blocks)+2)
+	for _, b := range blocks {
+		args = append(args, b.ids, b.lengths, b.events)
 	}
-	buf := make([]byte, 0, size)
 	var final []byte
 	for i := range drafts {
-		d := &drafts[i]
-		from := len(buf)
-		buf = d.ID.append(buf)
-		args[fixed+i] = buf[from:]
-		from = len(buf)
-		buf = d.tail(buf)
-		args[fixed+n+i] = buf[from:]
-		if d.Terminal {
+		if drafts[i].Terminal {
 			final = append(strconv.AppendInt(final, int64(i+1), 10), ',')
 		}
-		if d.Session != "" {
-			args = append(args, i+1, quoted(d.Session))
+		if drafts[i].Session != "" {
+			args = append(args, i+1, quoted(drafts[i].Session))
 		}
 	}
 	copy(args, []any{
 		k.channel, newLife(), keep.MaxEvents, keep.Slack(), keep.MaxAge.Milliseconds(), keep.KeepAfterEnd.Milliseconds(),
-		between(nil, run), final, n,
+		between(nil, run), final, len(blocks),
 	})
 	return args
 }
@@ -165,37 +158,50 @@ func appendArgs(k runKeys, run string, drafts []Draft, keep Retention) []any {
 // List implements Backend.
 func (r *Redis) List(ctx context.Context, run string, after uint64, limit int) (Slice, error) {
 	if after >= MaxSeq {
-		return r.read(ctx, listScript, run, uint64(MaxSeq), 0, 0)
+		return r.read(ctx, listScript, run, MaxSeq, uint64(MaxSeq), 0, 0)
 	}
-	return r.read(ctx, listScript, run, after+1, limit, maxPageBytes)
+	s, err := r.read(ctx, listScript, run, after+1, after+1, limit, maxPageBytes)
+	s.Records = s.Records[:min(limit, len(s.Records))]
+	return s, err
 }
 
 // Tail implements Backend.
 func (r *Redis) Tail(ctx context.Context, run string) (Slice, error) {
-	return r.read(ctx, tailScript, run)
+	return r.read(ctx, tailScript, run, MaxSeq)
 }
 
-func (r *Redis) read(ctx context.Context, script *layout.Script, run string, args ...any) (Slice, error) {
+// read answers what a script reads, of a block only the events from a number on or the last one.
+func (r *Redis) read(ctx context.Context, script *layout.Script, run string, from uint64, args ...any) (Slice, error) {
 	k, err := r.keys(run)
 	if err != nil {
 		return Slice{}, err
 	}
-	answer, err := texts(script.Run(ctx, r.client, []string{k.events, k.meta}, args...))
-	if err != nil || len(answer) == 0 {
+	answer, err := script.Run(ctx, r.client, []string{k.events, k.meta}, args...)
+	if err != nil {
 		return Slice{}, err
 	}
-	if len(answer) < 5 || len(answer)%2 != 1 {
+	list, ok := answer.([]any)
+	if !ok {
 		return Slice{}, errAnswer
 	}
-	s, err := facts(answer[0], answer[1], answer[2], answer[3])
-	if left, lost := strconv.ParseInt(answer[4], 10, 64); lost == nil {
+	entries := list[min(5, len(list)):]
+	head, err := texts(list[:len(list)-len(entries)], nil)
+	if err != nil || len(head) == 0 {
+		return Slice{}, err
+	}
+	if len(head) < 5 || len(entries)%2 != 0 {
+		return Slice{}, errAnswer
+	}
+	s, err := facts(head[0], head[1], head[2], head[3])
+	if left, lost := strconv.ParseInt(head[4], 10, 64); lost == nil {
 		s.Left = time.Duration(left) * time.Millisecond
 	}
-	for rest := answer[5:]; len(rest) > 0 && err == nil; rest = rest[2:] {
-		rec := Record{Data: []byte(rest[1])}
-		digits, _, _ := strings.Cut(rest[0], "-")
-		rec.Seq, err = strconv.ParseUint(digits, 10, 64)
-		s.Records = append(s.Records, rec)
+	for ; len(entries) > 0 && err == nil; entries = entries[2:] {
+		id, ok := entries[0].(string)
+		if !ok {
+			return Slice{}, errAnswer
+		}
+		s.Records, err = appendEntry(s.Records, from, id, entries[1])
 	}
 	return s, err
 }

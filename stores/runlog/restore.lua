@@ -8,13 +8,25 @@
 --   the first entry is the one that is found.
 local events, meta, ids = KEYS[1], KEYS[2], KEYS[3]
 local FIXED, EACH = 6, 4
-local m = redis.call('HMGET', meta, 'life', 'seq', 'session', 'end', 'mark', 'last', 'marks')
+local m = redis.call('HMGET', meta, 'life', 'seq', 'session', 'end', 'mark', 'last', 'marks', 'packed')
 local life, seq, session, ended = m[1], tonumber(m[2] or '0'), m[3], m[4]
 local length = redis.call('XLEN', events)
-if redis.call('ZCARD', ids) ~= length or (not life and length > 0) then return {'damaged'} end
+if redis.call('ZCARD', ids) ~= length + tonumber(m[8] or '0') or (not life and length > 0) then return {'damaged'} end
 
 local oldest = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1]
-oldest = oldest and tonumber(string.match(oldest[1], '^%d+')) or seq + 1
+if oldest then
+  local _, events_in_it = content_of(oldest[2])
+  oldest = tonumber(string.match(oldest[1], '^%d+')) - events_in_it + 1
+else
+  oldest = seq + 1
+end
+local function number_of(name, id) -- of the event that ids has under a name
+  local entry = redis.call('ZSCORE', ids, name)
+  if not entry then return nil end
+  entry = string.format('%.0f', tonumber(entry))
+  local fields = fields_of(events, entry)
+  return fields and (seq_of(fields, entry, id))
+end
 local n = (#ARGV - FIXED) / EACH
 local from = n + 1 -- the first entry that is new
 for i = 1, n do
@@ -25,11 +37,8 @@ for i = 1, n do
     break
   end
   if number >= oldest then
-    local found = redis.call('ZSCORE', ids, ARGV[arg + 2])
-    if not found or tonumber(found) ~= number then
-      found = redis.call('ZSCORE', ids, ARGV[arg + 2] .. ARGV[arg + 1])
-    end
-    if not found or tonumber(found) ~= number then return {'conflict'} end
+    local digits, id = string.format('%.0f', number), ARGV[arg + 2]
+    if number_of(id, id) ~= digits and number_of(id .. ARGV[arg + 1], id) ~= digits then return {'conflict'} end
   end
 end
 

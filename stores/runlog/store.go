@@ -36,8 +36,9 @@ type Store struct {
 	tails    tails
 
 	closing   chan struct{} // closed by Close
-	mu        sync.Mutex    // guards closed, and followers against Close
+	mu        sync.Mutex    // guards closed, and writes and followers against Close
 	closed    bool
+	writes    sync.WaitGroup
 	followers sync.WaitGroup
 }
 
@@ -46,6 +47,9 @@ func New(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
+	}
+	if m, ok := cfg.Backend.(*Memory); ok {
+		cfg.Backend = m.tenant(cfg.Tenant)
 	}
 	cache, err := readthrough.New(cfg.cache())
 	if err != nil {
@@ -62,7 +66,8 @@ func New(cfg Config) (*Store, error) {
 // whatever its bytes are now, also when the run has ended.
 //
 // ErrEnded: the run has a terminal event and this is a new one. After readthrough.ErrUnavailable it is unknown whether the
-// event was stored; the same Event may be appended again, if it has an ID. After any other error nothing was stored and no
+// event was stored, or will be: as long as its bytes are under way it may come, after a later write has returned too. To append
+// the same Event again is safe if it has an ID, which is stored once, whichever comes first. After any other error nothing was stored and no
 // number was spent, unless it is ErrUndecodable: then the event, or one of its batch, is there already and cannot be read, and
 // the others are stored.
 func (s *Store) Append(ctx context.Context, run string, event Event) (Envelope, error) {
@@ -74,19 +79,27 @@ func (s *Store) Append(ctx context.Context, run string, event Event) (Envelope, 
 }
 
 // AppendBatch is Append of several events in one round trip: all of them are stored, under numbers that follow each other,
-// or none. An event that is there already gets its first envelope, one that occurs twice the same envelope twice. Without
+// or none. There are MaxBatch at most, and Config.MaxEvents. An event that is there already gets its first envelope, one that occurs twice the same envelope twice. Without
 // events it does nothing.
 func (s *Store) AppendBatch(ctx context.Context, run string, events []Event) ([]Envelope, error) {
 	if err := s.check(run); err != nil || len(events) == 0 {
 		return nil, err
 	}
+	if int64(len(events)) > s.keep.MaxEvents { // its first ones would go at once, and be stored again if it is repeated
+		return nil, fmt.Errorf("runlog: append: a batch has at most Config.MaxEvents events, which is %d, got %d", s.keep.MaxEvents, len(events))
+	}
 	drafts, err := draftsOf(events)
 	if err != nil {
 		return nil, err
 	}
+	if !s.enter(&s.writes) {
+		return nil, readthrough.ErrClosed
+	}
+	defer s.writes.Done()
 	asked := time.Now()
 	added, err := s.backend.Append(ctx, run, drafts, s.keep)
 	if err != nil {
+		s.tails.forget(run) // they may be stored
 		return nil, fmt.Errorf("runlog: append: %w", failure(err))
 	}
 	envelopes := make([]Envelope, len(drafts))
@@ -110,13 +123,15 @@ func (s *Store) AppendBatch(ctx context.Context, run string, events []Event) ([]
 		}
 		last = i
 	}
-	if last >= 0 {
-		left := s.keep.MaxAge
-		if drafts[last].Terminal {
-			left = s.keep.KeepAfterEnd
-		}
-		s.tails.put(run, envelopes[last].clone(), asked, left)
+	if last < 0 {
+		s.tails.forget(run) // these may be later than what is remembered, and need not be the last
+		return envelopes, nil
 	}
+	left := s.keep.MaxAge
+	if drafts[last].Terminal {
+		left = s.keep.KeepAfterEnd
+	}
+	s.tails.put(run, envelopes[last].clone(), asked, left)
 	return envelopes, nil
 }
 
@@ -194,20 +209,26 @@ func (s *Store) Last(ctx context.Context, run string) (Envelope, error) {
 }
 
 // Session answers the session id of a run, or readthrough.ErrNotFound if there is no such run or it was not started yet.
-// From memory it takes no round trip.
+// From memory it takes no round trip; that there is none is never from memory, nor from before the call.
 func (s *Store) Session(ctx context.Context, run string) (string, error) {
 	if err := s.check(run); err != nil {
 		return "", err
 	}
-	if s.direct {
-		return s.sessions.Get(ctx, run, readthrough.Linearizable())
+	if !s.direct {
+		id, err := s.sessions.Get(ctx, run)
+		if !errors.Is(err, readthrough.ErrNotFound) {
+			return id, err
+		}
+		// The load may be one that was joined, from before the run was started: nobody is told of a start.
 	}
-	return s.sessions.Get(ctx, run)
+	return s.sessions.Get(ctx, run, readthrough.Linearizable())
 }
 
 // Delete removes a run and returns when no process answers its session id any more. Followers end with ErrGone. A run that
 // is not there is no error. If ctx ends after the run was removed it is a *readthrough.NotInForceError. After
-// readthrough.ErrUnavailable it is unknown whether the run was removed; Delete may be called again.
+// readthrough.ErrUnavailable it is unknown whether the run was removed, or will be: as long as its bytes are under way it may
+// come, after a later write has returned too, and remove what was appended since. Delete may be called again; do not begin a
+// run anew under this id.
 func (s *Store) Delete(ctx context.Context, run string) error {
 	receipt, err := s.DeleteAsync(ctx, run)
 	if err != nil {
@@ -221,6 +242,10 @@ func (s *Store) DeleteAsync(ctx context.Context, run string) (*readthrough.Recei
 	if err := s.check(run); err != nil {
 		return nil, err
 	}
+	if !s.enter(&s.writes) {
+		return nil, readthrough.ErrClosed
+	}
+	defer s.writes.Done() // Close delivers the message
 	err := s.backend.Delete(ctx, run)
 	s.tails.forget(run)
 	receipt, lost := s.sessions.InvalidateAsync(ctx, run) // also if the outcome is unknown
@@ -268,7 +293,19 @@ func (s *Store) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the followers and the store's part in the bus, and waits for them until ctx ends. Calls after it are
+// enter counts a write or a follower in, unless the store is closed.
+func (s *Store) enter(group *sync.WaitGroup) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	group.Add(1)
+	return true
+}
+
+// Close ends the followers, waits for the writes under way, ends the store's part in the bus, and waits for the followers, all
+// until ctx ends. An Import ends after the batch that is under way, with readthrough.ErrClosed. Calls after Close are
 // readthrough.ErrClosed. Safe to call twice.
 func (s *Store) Close(ctx context.Context) error {
 	s.mu.Lock()
@@ -277,16 +314,21 @@ func (s *Store) Close(ctx context.Context) error {
 		close(s.closing)
 	}
 	s.mu.Unlock()
-	err := s.sessions.Close(ctx)
+	written := left(ctx, &s.writes, "a write is still under way") // of a deletion the bus has to tell
+	return errors.Join(written, s.sessions.Close(ctx), left(ctx, &s.followers, "a follower's loop is still busy"))
+}
+
+// left waits until all have left a group, or ctx ends.
+func left(ctx context.Context, group *sync.WaitGroup, otherwise string) error {
 	done := make(chan struct{})
-	go func() { // ends with the followers, who have been told
-		s.followers.Wait()
+	go func() { // ends with the group, to which nothing is added any more
+		group.Wait()
 		close(done)
 	}()
 	select {
 	case <-done:
+		return nil
 	case <-ctx.Done():
-		err = errors.Join(err, fmt.Errorf("runlog: close: a follower's loop is still busy: %w", ctx.Err()))
+		return fmt.Errorf("runlog: close: %s: %w", otherwise, ctx.Err())
 	}
-	return err
 }

@@ -7,9 +7,9 @@ import (
 )
 
 // tails remembers the last event of runs, each for at most ttl after it was asked for. Of two answers of one life of a run
-// the one with the higher number stays, and what was asked for before the run was forgotten is not answered, so that a
-// process never reads behind its own appends or what it has deleted. Of a longer event than maxTail no more is kept than that
-// it is there, so that it is not answered, and nothing older either.
+// that may have overtaken each other the one with the higher number stays, and what was asked for before the run was forgotten
+// is not answered, so that a process never reads behind its own appends or what it has deleted. Of a longer event than maxTail
+// no more is kept than that it is there, so that it is not answered, and nothing older either.
 type tails struct {
 	ttl time.Duration // 0 or less: nothing is remembered
 	max int64
@@ -56,9 +56,10 @@ func (t *tails) put(run string, last Envelope, asked time.Time, left time.Durati
 	}
 	next := tail{last: last, until: asked.Add(min(t.ttl, left)), since: known.since, put: now}
 	switch {
+	case asked.After(known.put): // if its number is lower, what is known was lost with a primary or in a restart
 	case known.last.life == last.life && known.last.Seq > last.Seq:
 		return
-	case known.last.life != "" && known.last.life != last.life && !asked.After(known.put): // nobody knows which life is over
+	case known.last.life != "" && known.last.life != last.life: // nobody knows which life is over
 		next = tail{since: now, put: now}
 	}
 	if !asked.After(next.since) {
@@ -70,7 +71,7 @@ func (t *tails) put(run string, last Envelope, asked time.Time, left time.Durati
 	t.setLocked(run, next)
 }
 
-// forget is called after a run was deleted, or has events that were not put.
+// forget is called after a run was deleted, or has events that were not put, or may have.
 func (t *tails) forget(run string) {
 	if t.ttl <= 0 {
 		return

@@ -10,8 +10,6 @@ end
 local reply = {m[1], m[2], m[3] or '', m[4] or '', tostring(redis.call('PTTL', KEYS[2]))}
 local entry = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if entry then
-  local data = ''
-  if #entry[2] == 2 and entry[2][1] == 'data' then data = entry[2][2] end
-  reply[6], reply[7] = entry[1], data
+  reply[6], reply[7] = entry[1], (content_of(entry[2]))
 end
 return reply

@@ -64,6 +64,59 @@ func TestLastIsNotBehindAnAppendThatADeletionOvertakes(t *testing.T) {
 	}
 }
 
+func TestLastIsNotBehindAnAppendWhoseAnswerWasLost(t *testing.T) {
+	s, backend := slow(t)
+	for _, asked := range []bool{false, true} { // between the two
+		lost := text("2")
+		add(t, s, "r", text("1"))
+		backend.lose.Store(true)
+		if _, err := s.Append(t.Context(), "r", lost); !errors.Is(err, readthrough.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		if asked {
+			last(t, s)
+		}
+		if e := add(t, s, "r", lost)[0]; last(t, s).Seq != e.Seq {
+			t.Errorf("the last event is %d after an append of %d", last(t, s).Seq, e.Seq)
+		}
+	}
+}
+
+// The answer of an append that is there already is not the run's last event: it may be of long ago.
+func TestLastIsNotAnEventThatIsAppendedAgain(t *testing.T) {
+	s, backend := slow(t)
+	first := text("1")
+	add(t, s, "r", first)
+	other, _ := slow(t, func(c *runlog.Config) { c.Backend = backend })
+	add(t, other, "r", text("2"))
+	add(t, s, "r", first)
+	if e := last(t, s); e.Seq != 2 {
+		t.Errorf("the last event is %d", e.Seq)
+	}
+}
+
+// A primary that has lost its last events gives their numbers again.
+func TestLastIsOwnAppendAlsoAfterRedisWasRolledBack(t *testing.T) {
+	client := redistest.Start(t).Client()
+	s := open(t, runlog.Config{Backend: onRedis(t, client), TailTTL: 10 * time.Second})
+	add(t, s, "r", text("kept"))
+	before := map[string]string{}
+	for _, key := range client.Keys(t.Context(), "*").Val() {
+		before[key] = client.Dump(t.Context(), key).Val()
+	}
+	for range 5 {
+		add(t, s, "r", text("lost"))
+	}
+	for key, value := range before {
+		if err := client.RestoreReplace(t.Context(), key, time.Hour, value).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if own := add(t, s, "r", text("own"))[0]; own.Seq != 2 || last(t, s).EventID != own.EventID {
+		t.Errorf("the last event is %d, own append was %d", last(t, s).Seq, own.Seq)
+	}
+}
+
 func TestLastIsNotBehindAnAppendWhoseTailHadToMakeRoom(t *testing.T) {
 	s, backend := slow(t, func(c *runlog.Config) { c.MaxEntries = 1 })
 	add(t, s, "r", text("1"))
