@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,7 @@ func RateLimits(t *testing.T, open func(t testing.TB) ratelimit.Backend) {
 		"GCRAGivesABurstAndThenOneByOne":                   limitGcraOneByOne,
 		"GCRASaysHowLongASmallerBurstDenies":               limitSmallerBurst,
 		"TheAlgorithmsDoNotMeetUnderAnyKey":                limitAlgorithmsApart,
+		"ResetIsNotAfterTheEnd":                            limitResetIsNotAfterTheEnd,
 		"SeveralDemandsAreSpentTogetherOrNotAtAll":         limitAllOrNothing,
 		"LeasesTakeNoMoreThanThereIs":                      limitLeasesAreCounted,
 		"PermitsGoBackToTheirOwnWindowOnly":                limitReturnsToItsWindow,
@@ -300,7 +302,8 @@ func limitSmallerBurst(t *testing.T, b ratelimit.Backend) {
 
 func limitAlgorithmsApart(t *testing.T, b ratelimit.Backend) {
 	s := limitStore(t, b)
-	keys := []string{"k", "gcra:k", "k:gcra", "-gcra:k", "ratelimit-gcra:k", "k\x00", "k%00", "k{", "*", "ü"}
+	keys := []string{"gcra:k", "k:gcra", "-gcra:k", "ratelimit-gcra:k", "k%00", "k{", "*", "ü"}
+	keys = slices.Concat(keys, alike(), unreadable())
 	for i, key := range keys {
 		limitIncrement(t, s, key, int64(i+1), time.Hour, int64(i+1))
 	}
@@ -310,6 +313,36 @@ func limitAlgorithmsApart(t *testing.T, b ratelimit.Backend) {
 			t.Errorf("%q: %+v", key, r)
 		}
 		limitCurrent(t, s, key, int64(i+1))
+	}
+	for i, key := range keys {
+		if err := s.Reset(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		for j, other := range keys[i+1:] {
+			limitCurrent(t, s, other, int64(i+j+2))
+		}
+	}
+}
+
+// A window begins with its first hit, and of GCRA's permits each is back after its own time: so much and no more is left.
+func limitResetIsNotAfterTheEnd(t *testing.T, b ratelimit.Backend) {
+	const max = 10
+	for _, algorithm := range []ratelimit.Algorithm{ratelimit.Fixed, ratelimit.GCRA} {
+		d := ratelimit.Demand{Key: "k", N: 3, Limit: ratelimit.Limit{Max: max, Window: time.Hour, Algorithm: algorithm}}
+		for spent := d.N; spent <= max+d.N; spent += d.N {
+			most, fits := d.Limit.Window, spent <= max
+			if algorithm == ratelimit.GCRA {
+				most = time.Duration(min(spent, max/d.N*d.N)) * d.Limit.Window / max
+			}
+			answers, err := b.Take(t.Context(), []ratelimit.Demand{d})
+			if err != nil || len(answers) != 1 || answers[0].Fits != fits {
+				t.Fatalf("%s: %+v, %v", algorithm, answers, err)
+			}
+			a := answers[0]
+			if a.Reset <= 0 || a.Reset > most || a.Retry > a.Reset || a.Retry <= 0 != fits {
+				t.Errorf("%s: %+v after %d of %d, which are back within %s", algorithm, a, spent, max, most)
+			}
+		}
 	}
 }
 

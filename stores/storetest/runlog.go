@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,8 +51,10 @@ func RunLogs(t *testing.T, open func(t testing.TB) runlog.Backend) {
 		"a restored run keeps numbers, ids and bytes":          runLogs.restore,
 		"restoring again adds nothing":                         runLogs.restoreAgain,
 		"restoring over other events is a conflict":            runLogs.conflict,
+		"restoring what a batch has stored adds nothing":       runLogs.restoreBatch,
 		"a restored run may have an id twice":                  runLogs.twice,
 		"it agrees with a model":                               runLogs.model,
+		"it agrees with a model about batches":                 runLogs.modelOfBatches,
 		"a call whose context has ended is unavailable":        runLogs.context,
 	} {
 		t.Run(name, func(t *testing.T) { test(runLogs{T: t, b: open(t), keep: keepLong}) })
@@ -238,15 +238,28 @@ func (s runLogs) long() {
 	for range n {
 		s.append("r", runlog.Draft{ID: runlog.NewEventID(), Body: body, EmittedAt: draftTime})
 	}
+	s.inPages("r", n)
+
+	s.keep.MaxEvents = 10_000
+	s.append("s", started(strings.Repeat("s", runlog.MaxSession))) // in every envelope
+	for range 10 {
+		s.append("s", deltas(1000)...)
+	}
+	s.inPages("s", 10_001)
+}
+
+// inPages reads a run of n events, which have more bytes than a page takes.
+func (s runLogs) inPages(run string, n int) {
+	s.Helper()
 	var all []uint64
 	for pages := 0; len(all) < n; pages++ {
-		got := s.slice("r", uint64(len(all)), 100).Records
+		got := s.slice(run, uint64(len(all)), n).Records
 		if len(got) == 0 || pages == 0 && len(got) == n {
 			s.Fatalf("%d records in page %d", len(got), pages)
 		}
 		all = append(all, seqs(got)...)
 	}
-	if !slices.IsSorted(all) || all[n-1] != n {
+	if !slices.IsSorted(all) || all[n-1] != uint64(n) {
 		s.Fatal(all)
 	}
 }
@@ -343,71 +356,6 @@ func (s runLogs) ended() {
 	}
 }
 
-func (s runLogs) maxEvents() {
-	s.keep.MaxEvents = 100
-	s.append("r", started("s"))
-	for i := 1; i < 1000; i++ {
-		s.append("r", delta("x"))
-		got := s.slice("r", 0, 10_000)
-		n := int64(len(got.Records))
-		if want := min(int64(i+1), s.keep.MaxEvents); n < want || n > s.keep.MaxEvents+s.keep.Slack() ||
-			got.Records[n-1].Seq != uint64(i+1) {
-			s.Fatalf("%d events after %d", n, i+1)
-		}
-	}
-	if got := s.slice("r", 0, 1); got.Seq != 1000 || got.Session != "s" {
-		s.Fatalf("%+v", got)
-	}
-	s.append("r", deltas(250)...)
-	if got := seqs(s.slice("r", 0, 10_000).Records); len(got) != 100 || got[0] != 1151 || got[99] != 1250 {
-		s.Fatal(got)
-	}
-}
-
-func (s runLogs) maxAge() {
-	s.append("r", deltas(3)...)
-	s.keep.MaxAge = soon
-	s.append("r", deltas(3)...)
-	redistest.Eventually(s.T, patience, "end of the old events", func() bool {
-		s.append("r", delta("x"))
-		got := seqs(s.slice("r", 0, 10_000).Records)
-		return got[0] > 6
-	})
-	if got := s.slice("r", 0, 10_000); got.Records[len(got.Records)-1].Seq != got.Seq {
-		s.Fatal(seqs(got.Records))
-	}
-}
-
-// sitOut returns when what was added before it is older than soon and an eighth.
-func (s runLogs) sitOut() {
-	s.Helper()
-	s.keep.MaxAge = soon + soon/8 + time.Millisecond
-	s.append("clock", delta("x"))
-	s.gone("clock")
-}
-
-func (s runLogs) rare() {
-	s.append("r", delta("1"))
-	s.append("r", delta("2"))
-	s.sitOut()
-	s.keep.MaxAge = soon
-	s.append("r", delta("3"))
-	if got := seqs(s.slice("r", 0, 10).Records); !slices.Equal(got, []uint64{3}) {
-		s.Fatal(got)
-	}
-}
-
-func (s runLogs) restoredAge() {
-	s.restoring("", 0, restored(1), restored(2))
-	s.restoring("", 0, restored(3), restored(4))
-	s.sitOut()
-	s.keep.MaxAge = soon
-	s.append("r", delta("5"))
-	if got := seqs(s.slice("r", 0, 10).Records); !slices.Equal(got, []uint64{5}) {
-		s.Fatal(got)
-	}
-}
-
 func (s runLogs) full() {
 	s.restoring("s", runlog.MaxSeq-2)
 	for _, drafts := range [][]runlog.Draft{deltas(3), append(deltas(2), completed())} {
@@ -432,62 +380,6 @@ func (s runLogs) full() {
 	}
 	if got := seqs(s.slice("r", runlog.MaxSeq-2, 10).Records); !slices.Equal(got, []uint64{runlog.MaxSeq - 1, runlog.MaxSeq}) {
 		s.Fatal(got)
-	}
-}
-
-func (s runLogs) forgotten() {
-	s.keep.MaxEvents = 10
-	old := deltas(100)
-	s.append("r", old...)
-	kept := s.slice("r", 0, 1000).Records
-	if a := s.append("r", old[99]); !bytes.Equal(a.Events[0].Stored, kept[len(kept)-1].Data) {
-		s.Errorf("%+v", a)
-	}
-	if a := s.append("r", old[0]); a.Events[0].Seq != 101 || a.Events[0].Stored != nil {
-		s.Errorf("%+v", a)
-	}
-}
-
-func (s runLogs) gone(run string) {
-	s.Helper()
-	redistest.Eventually(s.T, patience, "end of the run", func() bool { return s.slice(run, 0, 1).Life == "" })
-}
-
-func (s runLogs) expires() {
-	s.keep.MaxAge = soon
-	life := s.append("r", delta("1")).Life
-	s.gone("r")
-	if a := s.append("r", delta("1")); a.Events[0].Seq != 1 || a.Life == life {
-		s.Errorf("%+v", a)
-	}
-}
-
-func (s runLogs) rearms() {
-	run := ""
-	for i := range 10 {
-		run = strconv.Itoa(i)
-		s.keep.MaxAge = soon
-		s.append(run, delta("1"))
-		s.keep.MaxAge = time.Hour
-		if s.append(run, delta("2")).Events[0].Seq == 2 {
-			break // the machine did not stand still for the first term
-		}
-	}
-	s.keep.MaxAge = soon
-	s.append("other", delta("1"))
-	s.gone("other") // by then the first term of the run is over
-	if got := s.slice(run, 0, 10); got.Seq != 2 || len(got.Records) != 2 {
-		s.Errorf("%+v", got)
-	}
-}
-
-func (s runLogs) endExpires() {
-	s.keep.KeepAfterEnd = soon
-	s.append("r", delta("1"), completed())
-	s.append("other", delta("1"))
-	s.gone("r")
-	if got := s.slice("other", 0, 10); got.Seq != 1 {
-		s.Errorf("%+v", got)
 	}
 }
 
@@ -615,7 +507,8 @@ func (s runLogs) watch() {
 }
 
 func (s runLogs) apart() {
-	runs := []string{"a", "a:events", "a:meta", "{a}", "}:", "*", "?", "[a]", "a%", "a%25", "@a", "é", "\x00", " ", strings.Repeat("x", 1024)}
+	runs := []string{"a", "a:events", "a:meta", "{a}", "}:", "*", "?", "[a]", "a%", "a%25", "@a", "\x00", " "}
+	runs = append(runs, alike()...)
 	for i, run := range runs {
 		s.append(run, deltas(i+1)...)
 	}
@@ -630,137 +523,6 @@ func (s runLogs) apart() {
 	for _, run := range runs {
 		if there := s.slice(run, 0, 1).Life != ""; there != (run != "*") {
 			s.Errorf("%q: %t", run, there)
-		}
-	}
-}
-
-func restored(seq uint64) runlog.Restored {
-	d := delta(fmt.Sprint(seq))
-	return runlog.Restored{Record: runlog.Record{Seq: seq, Data: append([]byte(" "), d.Record("r", seq, "old")...)}, ID: d.ID}
-}
-
-func (s runLogs) restoring(session string, counter uint64, records ...runlog.Restored) runlog.Slice {
-	s.Helper()
-	got, err := s.b.Restore(s.Context(), "r", records, session, counter, s.keep)
-	if err != nil {
-		s.Fatal(err)
-	}
-	return got
-}
-
-func (s runLogs) restore() {
-	records := []runlog.Restored{restored(3), restored(4), restored(9)}
-	got := s.restoring("old", 0, records...)
-	if got.Seq != 9 || got.Session != "old" || got.Ended || got.Life == "" || !slices.Equal(seqs(got.Records), []uint64{3, 4, 9}) {
-		s.Fatalf("%+v", got)
-	}
-	for i, rec := range s.slice("r", 0, 10).Records {
-		if want := records[i].Record; rec.Seq != want.Seq || !bytes.Equal(rec.Data, want.Data) {
-			s.Errorf("%+v, want %+v", rec, want)
-		}
-	}
-	if got := s.restoring("", 12); got.Seq != 12 || got.Session != "old" {
-		s.Errorf("%+v", got)
-	}
-	if a := s.append("r", delta("x"), runlog.Draft{ID: records[1].ID, Body: json.RawMessage(`"X"`), EmittedAt: draftTime}); a.Events[0].Seq != 13 ||
-		a.Session != "old" || !bytes.Equal(a.Events[1].Stored, records[1].Data) {
-		s.Errorf("%+v", a)
-	}
-	last := restored(20)
-	last.Terminal = true
-	if got := s.restoring("other", 0, last); !got.Ended || got.Session != "old" || got.Seq != 20 {
-		s.Errorf("%+v", got)
-	}
-	if _, err := s.b.Append(s.Context(), "r", deltas(1), s.keep); !errors.Is(err, runlog.ErrEnded) {
-		s.Error(err)
-	}
-}
-
-func (s runLogs) restoreAgain() {
-	records := []runlog.Restored{restored(1), restored(2), restored(3), restored(4)}
-	life := s.restoring("", 0, records[:2]...).Life
-	got := s.restoring("", 0, records...)
-	if !slices.Equal(seqs(got.Records), []uint64{3, 4}) || got.Life != life || got.Seq != 4 {
-		s.Fatalf("%+v", got)
-	}
-	s.keep.MaxEvents = 2
-	s.append("r", deltas(4)...) // the first ones go
-	if got := s.restoring("", 0, records...); len(got.Records) != 0 || got.Seq != 8 {
-		s.Fatalf("%+v", got)
-	}
-}
-
-func (s runLogs) conflict() {
-	s.append("r", deltas(2)...)
-	before := s.slice("r", 0, 10)
-	_, err := s.b.Restore(s.Context(), "r", []runlog.Restored{restored(2), restored(3)}, "s", 9, s.keep)
-	if !errors.Is(err, runlog.ErrConflict) {
-		s.Fatal(err)
-	}
-	after := s.slice("r", 0, 10)
-	if after.Seq != 2 || after.Session != "" || !slices.Equal(seqs(after.Records), seqs(before.Records)) {
-		s.Fatalf("%+v", after)
-	}
-}
-
-func (s runLogs) twice() {
-	first, again := restored(1), restored(2)
-	again.ID = first.ID
-	for range 2 {
-		s.restoring("", 0, first, again)
-	}
-	if got := seqs(s.slice("r", 0, 10).Records); !slices.Equal(got, []uint64{1, 2}) {
-		s.Fatal(got)
-	}
-	if a := s.append("r", runlog.Draft{ID: first.ID, Body: json.RawMessage(`"X"`), EmittedAt: draftTime}); !bytes.Equal(a.Events[0].Stored, first.Data) {
-		s.Fatalf("%+v", a)
-	}
-	s.keep.MaxEvents = 1
-	s.append("r", deltas(3)...)
-	s.append("r", deltas(1)...)
-}
-
-// model compares with the obvious: a list of events.
-func (s runLogs) model() {
-	seed := rand.Uint64()
-	random := rand.New(rand.NewPCG(seed, 1))
-	s.Logf("seed %d", seed)
-	s.keep.MaxEvents = 20
-	pool := deltas(60)
-	var want []runlog.EventID // of all numbers
-	place := map[runlog.EventID]uint64{}
-	for step := range 300 {
-		var drafts []runlog.Draft
-		for range 1 + random.IntN(5) {
-			drafts = append(drafts, pool[random.IntN(len(pool))])
-		}
-		a := s.append("r", drafts...)
-		for i, d := range drafts {
-			if seq, there := place[d.ID]; there {
-				e, err := runlog.ParseEnvelope(a.Events[i].Stored)
-				if err != nil || e.Seq != seq {
-					s.Fatalf("step %d: %d, %v, want %d", step, e.Seq, err, seq)
-				}
-				continue
-			}
-			want = append(want, d.ID)
-			place[d.ID] = uint64(len(want))
-		}
-		got := s.slice("r", 0, 1000)
-		n := len(got.Records)
-		if got.Seq != uint64(len(want)) || n < min(len(want), 20) {
-			s.Fatalf("step %d: %d records to %d", step, n, got.Seq)
-		}
-		for i, rec := range got.Records {
-			e, err := runlog.ParseEnvelope(rec.Data)
-			if seq := len(want) - n + i + 1; err != nil || rec.Seq != uint64(seq) || e.EventID != want[seq-1] {
-				s.Fatalf("step %d: record %d has number %d: %v", step, i, rec.Seq, err)
-			}
-		}
-		for id, seq := range place {
-			if seq <= got.Seq-uint64(n) {
-				delete(place, id)
-			}
 		}
 	}
 }

@@ -197,6 +197,13 @@ func sessionsReviveNothing(t *testing.T, s sessions) {
 }
 
 func sessionsApart(t *testing.T, s sessions) {
+	ids := []session.ID{{}, {0: 'k'}, {0: 'K'}, {15: 'k'}, {15: 'K'}, {15: ' '}, {0: ' '}, {0: 0xfe}, {15: 0xfe}, {0: 0xfe, 15: 0xff}}
+	for i, id := range ids {
+		s.save(id, sessionRecord(string('A'+rune(i))), time.Hour)
+	}
+	for i, id := range ids {
+		s.want(id, sessionRecord(string('A'+rune(i))))
+	}
 	for n := range byte(16) {
 		s.save(sessionID(n), sessionRecord(string('a'+rune(n))), time.Hour)
 	}
