@@ -3,6 +3,7 @@ package stores
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -27,6 +28,7 @@ type Backend struct {
 
 	mu      sync.Mutex // guards the fields below
 	closed  bool
+	ended   chan struct{}                         // made when Close begins, closed at its end
 	closers [phases][]func(context.Context) error // each phase from the last to the first
 }
 
@@ -81,13 +83,30 @@ func (b *Backend) Ready(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Close ends the stores, and closes what Open has opened. Safe to call twice.
+// Close ends the stores, and closes what Open has opened. Safe to call twice: who comes later waits for the first, until ctx ends,
+// and has no error but that.
 func (b *Backend) Close(ctx context.Context) error {
 	b.mu.Lock()
-	b.closed = true
-	closers := b.closers
-	b.closers = [phases][]func(context.Context) error{}
+	again := b.closed
+	if !again {
+		b.closed, b.ended = true, make(chan struct{})
+	}
+	closers, ended := b.closers, b.ended
 	b.mu.Unlock()
+	if again {
+		select {
+		case <-ended: // whatever became of ctx
+			return nil
+		default:
+		}
+		select {
+		case <-ended:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("stores: close: it is being closed: %w", ctx.Err())
+		}
+	}
+	defer close(ended)
 	var errs []error
 	for _, phase := range closers {
 		for _, c := range slices.Backward(phase) {

@@ -191,6 +191,38 @@ func TestAStoreThatIsFirstAskedForAfterCloseIsClosed(t *testing.T) {
 	}
 }
 
+// Else a program that closes at its end, beside a Close on a signal, would end before what is pending was delivered.
+func TestALaterCloseWaitsForTheFirstUntilItsContextEnds(t *testing.T) {
+	entered, release := make(chan struct{}), make(chan struct{})
+	slow := stores.Driver{InProcess: true, Sessions: func(_ context.Context, o *stores.Opening) (session.Backend, error) {
+		o.OnClose(func(context.Context) error {
+			close(entered)
+			<-release
+			return nil
+		})
+		return &session.Memory{}, nil
+	}}
+	b := open(t, stores.Config{SessionStore: "slow"}, stores.WithDriver("slow", slow))
+	both := make(chan error, 2)
+	go func() { both <- b.Close(context.Background()) }()
+	<-entered
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := b.Close(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v while the first Close is under way", err)
+	}
+	go func() { both <- b.Close(context.Background()) }()
+	close(release)
+	for range 2 {
+		if err := <-both; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := b.Close(ended); err != nil {
+		t.Errorf("%v after the end", err)
+	}
+}
+
 func TestStoresAreMadeOnceWhoeverAsksFirst(t *testing.T) {
 	b := open(t, stores.Config{})
 	var asked sync.WaitGroup

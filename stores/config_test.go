@@ -2,6 +2,7 @@ package stores_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/gob"
 	"encoding/json"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/layercache/layercache/l2/redistest"
 	"github.com/layercache/layercache/stores"
+	"github.com/layercache/layercache/stores/session"
 )
 
 func allInMemory(c *stores.Config) {
@@ -290,6 +292,39 @@ func FuzzPasswordsAreInNoPrintedFormOrError(f *testing.F) {
 		f.Add(middle)
 	}
 	f.Fuzz(func(t *testing.T, middle string) { hidden(t, middle, "127.0.0.1:1") })
+}
+
+// A server in which AUTH was renamed, or a proxy that does not know it, repeats the password to whoever sends it.
+func TestAPasswordThatTheServerRepeatsIsInNoErrorHealthOrLog(t *testing.T) {
+	const secret = "zq9vsecretxk7w"
+	for words, refusal := range map[string]string{"redis": redistest.ParrotsRedis, "other": redistest.ParrotsOther} {
+		addr := redistest.Parrot(t, refusal)
+		for name, cfg := range map[string]stores.RedisConfig{
+			"url":      {URL: stores.NewSecret("redis://:" + secret + "@" + addr)},
+			"addrs":    {Addrs: []string{addr}, Password: stores.NewSecret(secret)},
+			"cluster":  {Addrs: []string{addr}, Cluster: true, Tagged: true, Password: stores.NewSecret(secret)},
+			"sentinel": {Addrs: []string{addr}, MasterName: "m", SentinelPassword: stores.NewSecret(secret)},
+		} {
+			var log logs
+			b := open(t, stores.Config{PolicyStore: "memory", Redis: cfg}, stores.WithLogger(log.logger()))
+			_, counted := b.RateLimits().Increment(t.Context(), "k", 1, time.Minute)
+			_, loaded := b.Sessions().Load(t.Context(), session.ID{1})
+			_, listed := b.Agents().List(t.Context())
+			_, last := b.Runs().Last(t.Context(), "r")
+			_, threads := b.Threads().List(t.Context(), "", 10)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			errs := []error{counted, loaded, listed, last, threads, b.Ready(ctx)}
+			cancel()
+			for _, err := range errs {
+				if err == nil {
+					t.Errorf("%s, %s: a server that knows nothing served", words, name)
+				}
+			}
+			if shown := fmt.Sprintf("%v %+v %#v %s", errs, b.Health(), b.Health(), log.String()); strings.Contains(shown, secret) {
+				t.Errorf("%s, %s: %s", words, name, shown)
+			}
+		}
+	}
 }
 
 // hidden fails the test if a password, or what a bad reading of its URL makes of it, is shown anywhere. The password is

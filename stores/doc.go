@@ -28,13 +28,15 @@
 // # Secrets
 //
 // A URL, a password and a setting of a third party's driver is a Secret, which nothing prints. No form in which a Config can
-// be printed or encoded, no error and no log line of this package shows one.
+// be printed or encoded, no error and no log line of this package shows one, also where a server repeats the password that it was
+// sent. An address is shown, and one with an '@' refused.
 //
 // # Failure
 //
 // Open needs the database, to look after its schema, and does not need Redis: with Redis down it succeeds, policies come from
 // SQL, and Health says so. What fails open and what fails closed later, each store's package says. go-redis prints failed
-// dials, with the address, to its own global logger: redis.SetLogger is the service's to call.
+// dials, with the address, to its own global logger, and what a Sentinel refuses in the Sentinel's words: redis.SetLogger is the
+// service's to call.
 //
 // # Concurrency
 //

@@ -21,13 +21,14 @@ import (
 // are called by Open, once each at most. Open calls none of two drivers at the same time.
 type Driver struct {
 	// Keys are the settings of the driver, in [storage.<its name>] of a file: lower-case letters, digits and '_'. A driver
-	// with keys is refused where none of them is given; one without needs no configuration.
+	// with keys is refused where none of them is given, and what is given of one that no store uses; one without needs no
+	// configuration.
 	Keys []string
 	// InProcess says that what the driver keeps is known to this process alone: then Redis is not told of changes.
 	InProcess bool
 
 	// Policies makes the authority of the policy store, and the functions below it the backends of the other stores. What they
-	// answer without an error is never nil.
+	// answer without an error is never nil, nor a nil pointer.
 	Policies   func(context.Context, *Opening) (policy.Authority, error)
 	Sessions   func(context.Context, *Opening) (session.Backend, error)
 	RateLimits func(context.Context, *Opening) (ratelimit.Backend, error)
@@ -108,7 +109,7 @@ func known(more map[string]Driver) map[string]Driver {
 
 // made is what a driver's function has made. That it is nothing shows here, and not in a panic of who first asks for the store.
 func made[B any](backend B, err error) (B, error) {
-	if err == nil && any(backend) == nil {
+	if err == nil && missing(backend) {
 		err = errors.New("the driver answered nil and no error")
 	}
 	return backend, err

@@ -139,6 +139,17 @@ func TestDriversAreRefusedWithTheReason(t *testing.T) {
 			[]string{"Config.SessionStore", `"sql" does not offer it`, "memory, redis"},
 		},
 		"one without its settings": {stores.Config{SessionStore: "vault"}, []string{"Config.SessionStore is vault", "[storage.vault]"}},
+		"one with an empty table": {
+			stores.Config{SessionStore: "vault", Drivers: map[string]stores.Settings{"vault": {}}},
+			[]string{"Config.SessionStore is vault", "[storage.vault]"},
+		},
+		"settings of one that no store uses": {
+			stores.Config{Drivers: map[string]stores.Settings{"vault": {"address": stores.NewSecret("x")}}},
+			[]string{"no store uses the driver vault", "[storage.vault]"},
+		},
+		"an empty table of one that no store uses": {
+			stores.Config{Drivers: map[string]stores.Settings{"vault": {}}}, []string{"no store uses the driver vault", "[storage.vault]"},
+		},
 		"settings of an unknown one": {
 			stores.Config{Drivers: map[string]stores.Settings{"etcd": {}}}, []string{"Config.Drivers", `"etcd"`, "memory, redis"},
 		},
@@ -182,27 +193,50 @@ func TestADriverThatMakesNothingIsRefusedForEveryKind(t *testing.T) {
 		Runs:       func(context.Context, *stores.Opening) (runlog.Backend, error) { return &runlog.Memory{}, nil },
 	}
 	fill(t, open(t, stores.Config{}, stores.WithDriver("memory", whole)))
-	for field, c := range map[string]struct {
+	for _, c := range []struct {
+		field string
 		named stores.Config
 		spoil func(*stores.Driver)
 	}{
-		"PolicyStore": {stores.Config{PolicyStore: "hollow"}, func(d *stores.Driver) {
+		{"PolicyStore", stores.Config{PolicyStore: "hollow"}, func(d *stores.Driver) {
 			d.Policies = func(context.Context, *stores.Opening) (policy.Authority, error) { return nil, nil }
 		}},
-		"SessionStore": {stores.Config{SessionStore: "hollow"}, func(d *stores.Driver) {
+		{"PolicyStore", stores.Config{PolicyStore: "hollow"}, func(d *stores.Driver) {
+			d.Policies = func(context.Context, *stores.Opening) (policy.Authority, error) { return (*policy.Memory)(nil), nil }
+		}},
+		{"SessionStore", stores.Config{SessionStore: "hollow"}, func(d *stores.Driver) {
 			d.Sessions = func(context.Context, *stores.Opening) (session.Backend, error) { return nil, nil }
 		}},
-		"RateLimitCounter": {stores.Config{RateLimitCounter: "hollow"}, func(d *stores.Driver) {
+		{"SessionStore", stores.Config{SessionStore: "hollow"}, func(d *stores.Driver) {
+			d.Sessions = func(context.Context, *stores.Opening) (session.Backend, error) { return (*session.Memory)(nil), nil }
+		}},
+		{"RateLimitCounter", stores.Config{RateLimitCounter: "hollow"}, func(d *stores.Driver) {
 			d.RateLimits = func(context.Context, *stores.Opening) (ratelimit.Backend, error) { return nil, nil }
 		}},
-		"AgentRegistry": {stores.Config{AgentRegistry: "hollow"}, func(d *stores.Driver) {
+		{"RateLimitCounter", stores.Config{RateLimitCounter: "hollow"}, func(d *stores.Driver) {
+			d.RateLimits = func(context.Context, *stores.Opening) (ratelimit.Backend, error) {
+				return (*ratelimit.Memory)(nil), nil
+			}
+		}},
+		{"AgentRegistry", stores.Config{AgentRegistry: "hollow"}, func(d *stores.Driver) {
 			d.Agents = func(context.Context, *stores.Opening) (registry.Backend, error) { return nil, nil }
 		}},
-		"Checkpointer": {stores.Config{Checkpointer: "hollow"}, func(d *stores.Driver) {
+		{"AgentRegistry", stores.Config{AgentRegistry: "hollow"}, func(d *stores.Driver) {
+			d.Agents = func(context.Context, *stores.Opening) (registry.Backend, error) { return (*registry.Memory)(nil), nil }
+		}},
+		{"Checkpointer", stores.Config{Checkpointer: "hollow"}, func(d *stores.Driver) {
 			d.Threads = func(context.Context, *stores.Opening) (checkpoint.Backend, error) { return nil, nil }
 		}},
-		"EventStore": {stores.Config{EventStore: "hollow"}, func(d *stores.Driver) {
+		{"Checkpointer", stores.Config{Checkpointer: "hollow"}, func(d *stores.Driver) {
+			d.Threads = func(context.Context, *stores.Opening) (checkpoint.Backend, error) {
+				return (*checkpoint.Memory)(nil), nil
+			}
+		}},
+		{"EventStore", stores.Config{EventStore: "hollow"}, func(d *stores.Driver) {
 			d.Runs = func(context.Context, *stores.Opening) (runlog.Backend, error) { return nil, nil }
+		}},
+		{"EventStore", stores.Config{EventStore: "hollow"}, func(d *stores.Driver) {
+			d.Runs = func(context.Context, *stores.Opening) (runlog.Backend, error) { return (*runlog.Memory)(nil), nil }
 		}},
 	} {
 		hollow := whole
@@ -213,8 +247,8 @@ func TestADriverThatMakesNothingIsRefusedForEveryKind(t *testing.T) {
 			err  error
 			want string
 		}{{byName, "is hollow: "}, {byDefault, "is memory by default: "}} {
-			if got.err == nil || !strings.Contains(got.err.Error(), "stores: Config."+field+" "+got.want+"the driver answered nil") {
-				t.Errorf("%s %s%v", field, got.want, got.err)
+			if got.err == nil || !strings.Contains(got.err.Error(), "stores: Config."+c.field+" "+got.want+"the driver answered nil") {
+				t.Errorf("%s %s%v", c.field, got.want, got.err)
 			}
 		}
 	}

@@ -71,7 +71,7 @@ func (k *kind) choose(cfg *Config, drivers map[string]Driver, redis, sql bool) (
 		return c, c.failed(errors.New(noSQL))
 	case c.name == "redis" && !redis:
 		return c, c.failed(errors.New(noRedis))
-	case len(c.Keys) > 0 && cfg.Drivers[c.name] == nil:
+	case len(c.Keys) > 0 && len(cfg.Drivers[c.name]) == 0:
 		return c, c.failed(fmt.Errorf("its settings are missing: configure Config.Drivers[%q], [storage.%s] in a file", c.name, c.name))
 	}
 	return c, nil

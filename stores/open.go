@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 )
 
 // Open opens the stores of cfg. It looks after the database's schema, for which the database must answer within ctx, and
@@ -16,6 +18,9 @@ func Open(ctx context.Context, cfg Config, opts ...Option) (*Backend, error) {
 	l := live{drivers: map[string]Driver{}}
 	for _, o := range opts {
 		o(&l)
+	}
+	if len(l.hollow) > 0 {
+		return nil, errors.New("stores: " + strings.Join(l.hollow, ", ") + ": was given nil")
 	}
 	tel, err := l.reporter()
 	if err != nil {
@@ -54,7 +59,7 @@ func (b *Backend) open(ctx context.Context, o *Opening) error {
 			return err
 		}
 	}
-	if err := o.unused(choice); err != nil {
+	if err := o.unused(choice, drivers); err != nil {
 		return err
 	}
 	parts := make([]part, len(kinds))
@@ -107,8 +112,14 @@ func (o *Opening) drivers() (map[string]Driver, error) {
 	return drivers, nil
 }
 
-// unused refuses a database or a Redis that no store uses: somebody expects something of it.
-func (o *Opening) unused(choice []chosen) error {
+// unused refuses a driver's settings, a database or a Redis that no store uses: somebody expects something of it.
+func (o *Opening) unused(choice []chosen, drivers map[string]Driver) error {
+	for _, name := range slices.Sorted(maps.Keys(o.cfg.Drivers)) {
+		uses := func(c chosen) bool { return c.name == name }
+		if len(drivers[name].Keys) > 0 && !slices.ContainsFunc(choice, uses) {
+			return fmt.Errorf("stores: no store uses the driver %s that is configured (Config.Drivers[%q], [storage.%s] in a file)", name, name, name)
+		}
+	}
 	for _, c := range choice {
 		if !c.InProcess {
 			return nil

@@ -102,6 +102,29 @@ func TestLiveObjectsAreUsedAndNotClosed(t *testing.T) {
 	}
 }
 
+// Else everything would be in memory, and lost with the process, where somebody has passed a database.
+func TestAnOptionThatWasGivenNilIsRefusedByName(t *testing.T) {
+	var none counter
+	for name, options := range map[string][]stores.Option{
+		"WithRedis":          {stores.WithRedis(nil), stores.WithRedis((*redis.Client)(nil)), stores.WithRedis((*redis.ClusterClient)(nil))},
+		"WithSQL":            {stores.WithSQL(nil, stores.SQLite), stores.WithSQL((*sql.DB)(nil), stores.Postgres)},
+		"WithTelemetry":      {stores.WithTelemetry(nil), stores.WithTelemetry((*counter)(nil))},
+		"WithTracerProvider": {stores.WithTracerProvider(nil)},
+		"WithMeterProvider":  {stores.WithMeterProvider((*metric.MeterProvider)(nil))},
+		"WithLogger":         {stores.WithLogger(nil)},
+	} {
+		for i, option := range options {
+			b, err := stores.Open(t.Context(), stores.Config{PolicyStore: "memory"}, option, stores.WithTelemetry(&none))
+			if err == nil {
+				_ = b.Close(t.Context())
+			}
+			if err == nil || !strings.Contains(err.Error(), "stores: "+name+": was given nil") {
+				t.Errorf("%s, %d: %v", name, i, err)
+			}
+		}
+	}
+}
+
 func TestCloseIsSafeTwiceAndAtOnce(t *testing.T) {
 	b := open(t, stores.Config{SQL: stores.SQLConfig{URL: stores.NewSecret(sqliteURL(t))}, Redis: stores.RedisConfig{URL: stores.NewSecret(redistest.Start(t).URL())}})
 	allow(t, b.Policies(), agent(1))

@@ -3,6 +3,7 @@ package stores
 import (
 	"database/sql"
 	"log/slog"
+	"reflect"
 
 	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/metric"
@@ -12,7 +13,7 @@ import (
 	"github.com/layercache/layercache/telemetry"
 )
 
-// Option passes a live object that a file cannot hold. It is used and never closed.
+// Option passes a live object that a file cannot hold. It is used and never closed. Open refuses one that was given nil.
 type Option func(*live)
 
 // live are the objects passed to Open.
@@ -25,31 +26,59 @@ type live struct {
 	meter     metric.MeterProvider
 	logger    *slog.Logger
 	drivers   map[string]Driver
+	hollow    []string // the options that were given nil
+}
+
+// passed makes an option of an object. Without one Open would do as if nothing had been asked for.
+func passed[T any](name string, object T, set func(*live, T)) Option {
+	return func(l *live) {
+		if missing(object) {
+			l.hollow = append(l.hollow, name)
+			return
+		}
+		set(l, object)
+	}
+}
+
+// missing says that v is nil, or an interface that holds a nil pointer.
+func missing(v any) bool {
+	r := reflect.ValueOf(v)
+	return !r.IsValid() || r.Kind() == reflect.Pointer && r.IsNil()
 }
 
 // WithRedis passes a client instead of Config.Redis. It must not read from replicas; short timeouts and
 // ContextTimeoutEnabled serve a cache best (l2.NewClient makes such a client).
-func WithRedis(client redis.UniversalClient) Option { return func(l *live) { l.redis = client } }
+func WithRedis(client redis.UniversalClient) Option {
+	return passed("WithRedis", client, func(l *live, client redis.UniversalClient) { l.redis = client })
+}
 
 // WithSQL passes a database instead of Config.SQL, and the SQL it speaks: SQLite or Postgres.
 func WithSQL(db *sql.DB, dialect sqlsource.Dialect) Option {
-	return func(l *live) { l.db, l.dialect = db, dialect }
+	return passed("WithSQL", db, func(l *live, db *sql.DB) { l.db, l.dialect = db, dialect })
 }
 
 // WithDriver makes a driver known to this Open alone, under a name as RegisterDriver takes it.
 func WithDriver(name string, d Driver) Option { return func(l *live) { l.drivers[name] = d } }
 
 // WithTelemetry passes what everything reports to, instead of the three options below.
-func WithTelemetry(t telemetry.Telemetry) Option { return func(l *live) { l.telemetry = t } }
+func WithTelemetry(t telemetry.Telemetry) Option {
+	return passed("WithTelemetry", t, func(l *live, t telemetry.Telemetry) { l.telemetry = t })
+}
 
 // WithTracerProvider makes spans of L2 calls and loads.
-func WithTracerProvider(p trace.TracerProvider) Option { return func(l *live) { l.tracer = p } }
+func WithTracerProvider(p trace.TracerProvider) Option {
+	return passed("WithTracerProvider", p, func(l *live, p trace.TracerProvider) { l.tracer = p })
+}
 
 // WithMeterProvider exports metrics.
-func WithMeterProvider(p metric.MeterProvider) Option { return func(l *live) { l.meter = p } }
+func WithMeterProvider(p metric.MeterProvider) Option {
+	return passed("WithMeterProvider", p, func(l *live, p metric.MeterProvider) { l.meter = p })
+}
 
 // WithLogger receives background failures.
-func WithLogger(logger *slog.Logger) Option { return func(l *live) { l.logger = logger } }
+func WithLogger(logger *slog.Logger) Option {
+	return passed("WithLogger", logger, func(l *live, logger *slog.Logger) { l.logger = logger })
+}
 
 // reporter answers what to report to: nothing by default, OpenTelemetry when any of its parts was passed.
 func (l *live) reporter() (telemetry.Telemetry, error) {
