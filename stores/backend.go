@@ -9,6 +9,7 @@ import (
 
 	"github.com/layercache/layercache/invalidation"
 	"github.com/layercache/layercache/stores/checkpoint"
+	"github.com/layercache/layercache/stores/internal/gate"
 	"github.com/layercache/layercache/stores/policy"
 	"github.com/layercache/layercache/stores/ratelimit"
 	"github.com/layercache/layercache/stores/registry"
@@ -94,17 +95,10 @@ func (b *Backend) Close(ctx context.Context) error {
 	closers, ended := b.closers, b.ended
 	b.mu.Unlock()
 	if again {
-		select {
-		case <-ended: // whatever became of ctx
-			return nil
-		default:
+		if err := gate.Again(ctx, ended); err != nil {
+			return fmt.Errorf("stores: %w", err)
 		}
-		select {
-		case <-ended:
-			return nil
-		case <-ctx.Done():
-			return fmt.Errorf("stores: close: it is being closed: %w", ctx.Err())
-		}
+		return nil
 	}
 	defer close(ended)
 	var errs []error

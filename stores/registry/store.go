@@ -23,7 +23,8 @@ type Store struct {
 	backend Backend
 	cache   *readthrough.Cache[string, *snapshot]
 	relay   *sqlsource.Relay // nil: the backend has no outbox
-	done    chan struct{}    // closed by Close
+	done    chan struct{}    // closed by Close, as it begins
+	ended   chan struct{}    // and as it ends
 	owned   []func(context.Context) error
 
 	writes   gate.Gate  // shut by Close
@@ -38,7 +39,7 @@ func New(cfg Config) (*Store, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{done: make(chan struct{})}
+	s := &Store{done: make(chan struct{}), ended: make(chan struct{})}
 	if r, ok := cfg.Backend.(*Redis); ok && cfg.Link == nil && cfg.Local == nil {
 		link, err := invalidation.NewLink(invalidation.LinkConfig{Client: r.client, Telemetry: cfg.Telemetry})
 		if err != nil {
@@ -180,11 +181,15 @@ func (s *Store) Ready(ctx context.Context) error {
 // Close ends the store, and every Watch. It writes the heartbeats that wait for their batch, waits for the writes under way,
 // gives up the lease and tries to deliver what is pending, until ctx ends. Calls after it are readthrough.ErrClosed and write
 // nothing. A write that takes longer than ctx is told to nobody: it is a *readthrough.NotInForceError with ErrClosed, and
-// Config.MaxAge is the bound, with SQL Relay and Bound. Safe to call twice.
+// Config.MaxAge is the bound, with SQL Relay and Bound. Safe to call twice: who comes later waits for the first, until ctx ends.
 func (s *Store) Close(ctx context.Context) error {
 	if !s.writes.Shut() {
+		if err := gate.Again(ctx, s.ended); err != nil {
+			return fmt.Errorf("registry: %w", err)
+		}
 		return nil
 	}
+	defer close(s.ended)
 	close(s.done)
 	s.watching.Lock()
 	w := s.watched

@@ -490,9 +490,17 @@ func TestCloseWaitsUntilAWriteUnderWayIsToldButNoLongerThanItsContext(t *testing
 					t.Errorf("closed during a write: %v", err)
 				case <-time.After(50 * time.Millisecond):
 				}
+				ended, end := context.WithCancel(t.Context())
+				end()
+				if err := s.Close(ended); !errors.Is(err, context.Canceled) {
+					t.Errorf("a second Close did not wait for the first: %v", err)
+				}
 				close(h.on)
 				if err := <-closed; err != nil {
 					t.Error(err)
+				}
+				if err := s.Close(ended); err != nil {
+					t.Errorf("closed once more: %v", err)
 				}
 				if err := <-deleted; err != nil {
 					t.Error(err)

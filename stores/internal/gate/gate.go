@@ -73,6 +73,21 @@ func (g *Gate) Wait(ctx context.Context) error {
 	}
 }
 
+// Again is a Close that is not the first: it waits for the end of that one, or of ctx.
+func Again(ctx context.Context, ended <-chan struct{}) error {
+	select {
+	case <-ended: // also if ctx has ended before
+		return nil
+	default:
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close: it is being closed: %w", ctx.Err())
+	}
+}
+
 // InForce writes, and waits until that is in force. It is inside all the while, unless the telling is pending, which may last
 // as long as an outage.
 func (g *Gate) InForce(ctx context.Context, write func() (*readthrough.Receipt, error)) error {
