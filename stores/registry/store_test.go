@@ -107,6 +107,22 @@ func TestWhoWasDeniedByAWriteIsNotAnsweredFromMemory(t *testing.T) {
 	})
 }
 
+// Without a lease memory may not answer, and may again with the next.
+func TestWhoWasDeniedAfterASilenceOfReadersIsNotAnsweredFromMemory(t *testing.T) {
+	for _, name := range []string{"redis", "postgres+redis"} {
+		t.Run(name, func(t *testing.T) {
+			s, silent := newFleet(t, name).silently(t)
+			if _, err := silent.Delete(t.Context(), "a"); err != nil {
+				t.Fatal(err)
+			}
+			pass(t, 4*bound)
+			wantCode(t, "heartbeat", s.Heartbeat(t.Context(), "a"), registry.Unknown)
+			_, err := s.Get(t.Context(), "a")
+			wantCode(t, "get", err, registry.Unknown)
+		})
+	}
+}
+
 func TestATokenReadsTheChangeAnywhere(t *testing.T) {
 	everywhere(t, func(t *testing.T, f *fleet) {
 		a, b := f.open(t), f.open(t)
