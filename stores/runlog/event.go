@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -93,7 +94,7 @@ var errNotTagged = errors.New(`an event is JSON with one tag, {"Kind":…} or "K
 // tagged splits externally tagged JSON. The payload is nil for a tag alone.
 func tagged(body []byte) (kind string, payload json.RawMessage, err error) {
 	body = bytes.TrimSpace(body)
-	if len(body) < 3 || !json.Valid(body) { // what follows may rely on it
+	if len(body) < 3 || !json.Valid(body) || !fits(body) { // what follows may rely on it
 		return "", nil, errNotTagged
 	}
 	quoted, payload := body, json.RawMessage(nil)
@@ -122,6 +123,11 @@ func tagged(body []byte) (kind string, payload json.RawMessage, err error) {
 		return "", nil, errNotTagged
 	}
 	return kind, payload, nil
+}
+
+// fits says whether an envelope can hold an event, which is one level deeper there: encoding/json reads no more than 10,000.
+func fits(body []byte) bool {
+	return bytes.Count(body, []byte("["))+bytes.Count(body, []byte("{")) < 10_000 || json.Valid(slices.Concat([]byte("["), body, []byte("]")))
 }
 
 // valueLen is the length of the JSON value at the beginning of text, which is valid from there on.

@@ -619,6 +619,29 @@ func TestWrongInputIsRefusedBeforeAnything(t *testing.T) {
 }
 
 // Else the ids of its first events would be forgotten at once, and appended again it would be stored again.
+// Else it would be there for ever and unreadable where an id of its envelope is not plain ASCII.
+func TestAnEventTooDeepForAnEnvelopeIsRefused(t *testing.T) {
+	s := open(t, runlog.Config{Backend: &runlog.Memory{}})
+	nested := func(levels int) runlog.Event {
+		return runlog.Event{Body: json.RawMessage(`{"A":` + strings.Repeat("[", levels-1) + strings.Repeat("]", levels-1) + `}`)}
+	}
+	for _, run := range []string{"r", "ü"} {
+		deep := add(t, s, run, nested(9999))[0]
+		if p := list(t, s, run, 0, 1); string(p.Events[0].Event) != string(deep.Event) {
+			t.Errorf("%s: it is read as something else", run)
+		}
+		if _, err := json.Marshal(deep); err != nil {
+			t.Errorf("%s: %v", run, err)
+		}
+		if _, err := s.Append(t.Context(), run, nested(10_000)); err == nil || errors.Is(err, readthrough.ErrUnavailable) {
+			t.Errorf("%s: %v", run, err)
+		}
+		if p := list(t, s, run, 0, 10); p.LastSeq != 1 {
+			t.Errorf("%s: it is stored", run)
+		}
+	}
+}
+
 func TestABatchIsRefusedThatARunWouldNotKeep(t *testing.T) {
 	everywhere(t, func(t *testing.T, connect func(...change) *runlog.Store) {
 		s := connect(func(c *runlog.Config) { c.MaxEvents = 10 })
