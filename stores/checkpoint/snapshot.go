@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -72,7 +73,12 @@ func (s Snapshot) Encode() ([]byte, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
-	return w.buf.Bytes(), nil
+	data := w.buf.Bytes()
+	// encoding/json reads no more levels than that, which each part has kept to by itself.
+	if bytes.Count(data, []byte("["))+bytes.Count(data, []byte("{")) > 10_000 && !json.Valid(data) {
+		return nil, &SnapshotError{Reason: "is nested too deep to be read again"}
+	}
+	return data, nil
 }
 
 // texts writes an object of strings, sorted.

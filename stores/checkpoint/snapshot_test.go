@@ -204,6 +204,37 @@ func TestHalfASurrogatePairIsRefusedWhereItWouldChange(t *testing.T) {
 	}
 }
 
+// The arguments of a tool are a model's, and deeper in the snapshot than they were where they came from.
+func TestASnapshotTooDeepToBeReadAgainIsNotSaved(t *testing.T) {
+	s := open(t, checkpoint.Config{Backend: &checkpoint.Memory{}})
+	for name, test := range map[string]struct {
+		above int // the levels around what is nested
+		with  func(nested json.RawMessage) checkpoint.Snapshot
+	}{
+		"scratchpad": {2, func(nested json.RawMessage) checkpoint.Snapshot {
+			return checkpoint.Snapshot{Scratchpad: map[string]json.RawMessage{"k": nested}}
+		}},
+		"tool args": {3, func(nested json.RawMessage) checkpoint.Snapshot {
+			return checkpoint.Snapshot{Interrupts: []checkpoint.Interrupt{{Type: checkpoint.HumanInLoop, ToolArgs: nested}}}
+		}},
+	} {
+		nested := func(levels int) checkpoint.Snapshot {
+			return test.with(json.RawMessage(strings.Repeat("[", levels) + strings.Repeat("]", levels)))
+		}
+		most := 10_000 - test.above
+		if _, err := s.SaveSnapshot(t.Context(), "t", nested(most)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		_, err := s.SaveSnapshot(t.Context(), "t", nested(most+1))
+		if _, refused := errors.AsType[*checkpoint.SnapshotError](err); !refused {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, _, err := s.LoadSnapshot(t.Context(), "t"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestMergeTakesKeysFromTheRightAndListsOnlyIfTheyAreNotEmpty(t *testing.T) {
 	left := parse(t, `{"todos":[{"content":"l","status":"pending"}],"files":{"a":"l","b":"l"},"scratchpad":{"k":1,"l":[1]},`+
 		`"pending_interrupts":[{"type":"human_in_loop","tool_name":"l","tool_args":null,"created_at":"2025-01-01T00:00:00Z","call_id":"l"}],"x":1,"y":1}`)
