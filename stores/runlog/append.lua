@@ -21,7 +21,13 @@ local extra = FIRST + 3 * blocks
 local m = call('HMGET', meta, 'life', 'seq', 'session', 'end', 'mark', 'last', 'packed')
 local life, seq, session, ended, mark, packed = m[1], tonumber(m[2] or '0'), m[3], m[4], tonumber(m[5] or '0'), tonumber(m[7] or '0')
 local length, held = call('XLEN', events), call('ZCARD', ids)
-if held ~= length + packed or (not life and length > 0) then return {'damaged'} end
+
+-- settled is what is answered without a write. A replica refuses it as one: it may be behind, or have what a failover has lost.
+local function settled(answer)
+  call('ZREMRANGEBYSCORE', ids, '(0', '(0') -- removes nothing
+  return answer
+end
+if held ~= length + packed or (not life and length > 0) then return settled({'damaged'}) end
 
 local n = 0
 for b = FIRST, extra - 1, 3 do n = n + #ARGV[b] / 36 end
@@ -88,28 +94,28 @@ if not plain then
     if there[i] then
       local number = string.format('%.0f', tonumber(there[i]))
       local fields = fields_of(events, number)
-      if not fields then return {'damaged'} end
+      if not fields then return settled({'damaged'}) end
       local its, at = seq_of(fields, number, id[i])
-      if not its then return {'damaged'} end
+      if not its then return settled({'damaged'}) end
       there[i] = fields[2]
       if is_block(fields) then
         if fields ~= block then
           block, ends = fields, {[0] = 0}
           for size in string.gmatch(fields[4], '%d+') do ends[#ends + 1] = ends[#ends] + size end
         end
-        if not ends[at] then return {'damaged'} end
+        if not ends[at] then return settled({'damaged'}) end
         there[i] = '{"event_id":"' .. id[i] .. '","seq":' .. its .. fields[6] .. string.sub(fields[8], ends[at - 1] + 1, ends[at])
       end
     elseif place[id[i]] then
       there[i], again = place[id[i]], true
     else
-      if over then return {'ended'} end
+      if over then return settled({'ended'}) end
       place[id[i]], fresh, over = i, fresh + 1, final[i]
       numbers[i] = string.format('%.0f', seq + fresh)
       index[2 * fresh - 1], index[2 * fresh] = numbers[i], id[i]
     end
   end
-  if seq + fresh > 9007199254740991 then return {'full'} end
+  if seq + fresh > 9007199254740991 then return settled({'full'}) end
   if fresh > 0 then call('ZADD', ids, unpack(index)) end
 
   local stored, middle = {}, between .. (session or 'null')
@@ -134,7 +140,7 @@ if not plain then
       reply[#reply + 1] = stored[there[i]] or there[i]
     end
   end
-  if fresh == 0 then return reply end
+  if fresh == 0 then return settled(reply) end
 end
 
 local now = call('TIME')

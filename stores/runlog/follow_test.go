@@ -483,6 +483,36 @@ func TestWithRedisDownNoVerbAnswersNone(t *testing.T) {
 	}
 }
 
+// It may have what the failover has lost, and not know of what came since: an append that is repeated after a lost answer must not be
+// told there that its event is stored.
+func TestADemotedPrimaryDoesNotSayWhatIsThereAlready(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client()
+	s := open(t, runlog.Config{Backend: onRedis(t, client)})
+	began, known, ended := start("s1"), text("x"), end()
+	add(t, s, "going on", began)
+	add(t, s, "over", known, ended)
+	imports(t, s, client, original(t, client, "old", 3, "s1"))
+	add(t, s, original(t, client, "other", 3, "s1"), text("x"))
+	server.Do("REPLICAOF", "127.0.0.1", "1")
+	appended := func(run string, e runlog.Event) error {
+		_, err := s.Append(t.Context(), run, e)
+		return err
+	}
+	imported := func(run string) error {
+		_, err := s.Import(t.Context(), runlog.Original{Client: client}, run)
+		return err
+	}
+	for what, err := range map[string]error{
+		"a start again": appended("going on", began), "an event again": appended("over", known), "an end again": appended("over", ended),
+		"an event after the end": appended("over", text("y")), "an import again": imported("old"), "an import over others": imported("other"),
+	} {
+		if !errors.Is(err, readthrough.ErrUnavailable) || errors.Is(err, runlog.ErrEnded) || errors.Is(err, runlog.ErrConflict) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 func TestACallEndsByItsDeadlineThoughRedisHangs(t *testing.T) {
 	server := redistest.Start(t)
 	s := linked(t, server.Client())

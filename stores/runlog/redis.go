@@ -36,7 +36,7 @@ var (
 	listScript    = layout.NewScript(layout.Primary + entryLua + listLua)
 	tailScript    = layout.NewScript(layout.Primary + entryLua + tailLua)
 	deleteScript  = layout.NewScript(deleteLua)
-	restoreScript = layout.NewScript(entryLua + restoreLua)
+	restoreScript = layout.NewScript(layout.Primary + entryLua + restoreLua)
 )
 
 // maxPageBytes is after how many bytes of envelopes a page ends: one that comes within the timeouts of l2.NewClient.
