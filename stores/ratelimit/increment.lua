@@ -6,13 +6,12 @@
 -- Invariant: a counter and its end are made in one step; a later hit never moves the end; the amount 0 writes nothing.
 
 local v, kind = counter(KEYS[1])
-if v == false then return {'foreign', kind} end
-if ARGV[1] ~= '0' then
-  if v and not at_most(v, ARGV[3]) then
-    heal(KEYS[1], ARGV[2])
-    return {'overflow'}
-  end
-  redis.call('INCRBY', KEYS[1], ARGV[1])
+if v == false then return replica() or {'foreign', kind} end
+if ARGV[1] == '0' then return replica() or {'ok', v or '0'} end
+if v and not at_most(v, ARGV[3]) then
   heal(KEYS[1], ARGV[2])
+  return replica() or {'overflow'}
 end
-return {'ok', redis.call('GET', KEYS[1]) or '0'}
+redis.call('INCRBY', KEYS[1], ARGV[1])
+heal(KEYS[1], ARGV[2])
+return {'ok', redis.call('GET', KEYS[1])}

@@ -7,7 +7,7 @@
 -- whole or not at all.
 
 local v, kind = counter(KEYS[1])
-if v == false then return {'foreign', kind} end
+if v == false then return replica() or {'foreign', kind} end
 -- From 2^53 on the total may be read as a little less or more, and is above Max either way.
 local remaining = math.max(0, tonumber(ARGV[3]) - tonumber(v or '0'))
 local need, given = tonumber(ARGV[1]), 0
@@ -16,4 +16,6 @@ if need <= remaining then
   redis.call('INCRBY', KEYS[1], string.format('%.0f', given))
 end
 heal(KEYS[1], ARGV[4])
+local refused = given == 0 and replica()
+if refused then return refused end
 return {'ok', given, remaining - given, redis.call('PTTL', KEYS[1]), redis.call('PEXPIRETIME', KEYS[1])}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -169,6 +170,42 @@ func TestNothingIsCountedAsZeroWhileTheBackendIsOut(t *testing.T) {
 			t.Errorf("totals %d and %d beside an error", n, m)
 		}
 	})
+}
+
+// Its clients stay with it where its address is fixed, and it may be behind without any limit.
+func TestADemotedPrimarySaysNothingOfALimit(t *testing.T) {
+	server := redistest.Start(t)
+	b := onRedis(t, ratelimit.RedisConfig{Client: server.Client()})
+	for key, n := range map[string]int64{"full": 10, "largest": math.MaxInt64} {
+		if _, err := b.Increment(t.Context(), key, n, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	calls := map[string]func() error{
+		"Current of nothing": func() error { _, err := b.Current(t.Context(), "none"); return err },
+		"Current":            func() error { _, err := b.Current(t.Context(), "full"); return err },
+		"Increment by 0":     func() error { _, err := b.Increment(t.Context(), "full", 0, time.Hour); return err },
+		"an overflow":        func() error { _, err := b.Increment(t.Context(), "largest", 1, time.Hour); return err },
+		"a denial": func() error {
+			_, err := b.Take(t.Context(), []ratelimit.Demand{{Key: "full", N: 1, Limit: hour(10)}})
+			return err
+		},
+		"an empty lease": func() error {
+			_, err := b.Lease(t.Context(), "full", ratelimit.Request{Limit: hour(10), Need: 1, Want: 1, Parts: 1})
+			return err
+		},
+	}
+	for verb, call := range calls {
+		if err := call(); errors.Is(err, readthrough.ErrUnavailable) {
+			t.Errorf("%s, before: %v", verb, err)
+		}
+	}
+	server.Do("REPLICAOF", "127.0.0.1", "1")
+	for verb, call := range calls {
+		if err := call(); !errors.Is(err, readthrough.ErrUnavailable) {
+			t.Errorf("%s: %v", verb, err)
+		}
+	}
 }
 
 // Frozen, the server keeps connections open and answers nothing: only the first call waits.

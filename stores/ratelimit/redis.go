@@ -67,9 +67,11 @@ var (
 	//go:embed giveback.lua
 	givebackLua string
 
-	increment = layout.NewScript(numberLua + incrementLua)
-	take      = layout.NewScript(numberLua + takeLua)
-	lease     = layout.NewScript(numberLua + leaseLua)
+	// replica is an error where the server is one. Scripts ask before an answer for which they have written nothing.
+	replica   = "local function replica()" + layout.Primary + "end\n"
+	increment = layout.NewScript(replica + numberLua + incrementLua)
+	take      = layout.NewScript(replica + numberLua + takeLua)
+	lease     = layout.NewScript(replica + numberLua + leaseLua)
 	giveback  = layout.NewScript(numberLua + givebackLua)
 )
 
@@ -104,24 +106,7 @@ func (r *Redis) Increment(ctx context.Context, key string, amount int64, window 
 
 // Current answers the total of the window.
 func (r *Redis) Current(ctx context.Context, key string) (int64, error) {
-	full, err := r.key(Fixed, key)
-	if err != nil {
-		return 0, err
-	}
-	text, err := r.client.Get(ctx, full).Result()
-	switch {
-	case errors.Is(err, redis.Nil):
-		return 0, nil
-	case redis.HasErrorPrefix(err, "WRONGTYPE"):
-		return 0, notCounter("value of another type")
-	case err != nil:
-		return 0, layout.Failed(ctx, err)
-	}
-	total, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || strconv.FormatInt(total, 10) != text {
-		return 0, notCounter("string")
-	}
-	return total, nil
+	return r.Increment(ctx, key, 0, time.Second) // of which nothing is written
 }
 
 // Reset forgets a key: in one step, and in two where a Cluster keeps its counters in two slots.

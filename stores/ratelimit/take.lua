@@ -31,16 +31,16 @@ for i, key in ipairs(KEYS) do
   local a = 6 * (i - 1)
   if ARGV[a + 1] == 'f' then
     local v, kind = counter(key)
-    if v == false then return {'foreign', i, kind} end
+    if v == false then return replica() or {'foreign', i, kind} end
     found[i] = {fits = not v or at_most(v, ARGV[a + 3])}
   else
     local v, kind = text(key)
-    if v == false then return {'foreign', i, kind} end
+    if v == false then return replica() or {'foreign', i, kind} end
     local burst, burst_part, max = tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5]), tonumber(ARGV[a + 6])
     local us, part = 0, 0
     if v then
       us, part = ahead(v, ARGV[a + 6])
-      if not us then return {'foreign', i, 'string'} end
+      if not us then return replica() or {'foreign', i, 'string'} end
     end
     local after, after_part = us + tonumber(ARGV[a + 2]), part + tonumber(ARGV[a + 3])
     if after_part >= max then after, after_part = after + 1, after_part - max end
@@ -48,6 +48,11 @@ for i, key in ipairs(KEYS) do
     found[i] = {fits = fits, us = us, part = part, after = after, after_part = after_part}
   end
   all = all and found[i].fits
+end
+
+if not all then
+  local refused = replica()
+  if refused then return refused end
 end
 
 local answer = {'ok'}
