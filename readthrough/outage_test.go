@@ -366,6 +366,30 @@ func TestALapsedLeaseIsRenewedByTheReadThatNeedsIt(t *testing.T) {
 	}
 }
 
+func TestHeldIsWhatMemoryMayAnswerNowOrWithTheNextLease(t *testing.T) {
+	onRedis(t, func(t *testing.T, b backend) {
+		c := open(t, b.with(config{Loader: newSource(map[string]int{"k": 1}), Bound: 50 * time.Millisecond}))
+		ready(t, c)
+		if e, ok := c.Held("k"); ok {
+			t.Errorf("before a read: %+v", e)
+		}
+		wantGet(t, c, "k", 1)
+		redistest.Eventually(t, 10*time.Second, "silence", func() bool { return c.Health().Lease == 0 })
+		if e, ok := c.Held("k"); !ok || !e.Stale || e.Value != 1 {
+			t.Errorf("without a lease: %+v, %v", e, ok)
+		}
+		invalidate(t, c, "k")
+		if e, ok := c.Held("k"); ok {
+			t.Errorf("invalidated: %+v", e)
+		}
+		redistest.Eventually(t, 10*time.Second, "a lease that lasts", func() bool {
+			wantGet(t, c, "k", 1)
+			e, ok := c.Held("k")
+			return ok && !e.Stale
+		})
+	})
+}
+
 func TestALoaderThatSaysUnavailableIsNotSaidToBeTwice(t *testing.T) {
 	cause := errors.New("the cable")
 	c := open(t, config{Name: "test", Loader: readthrough.LoaderFunc[string, int](func(context.Context, string) (int, error) {

@@ -150,9 +150,9 @@ func (s *Store) Heartbeat(ctx context.Context, id string) error {
 	return err
 }
 
-// listed is the agent as memory has it, the zero Agent if it does not.
+// listed is the agent as memory has it, also where it may not answer at the moment; the zero Agent if it does not.
 func (s *Store) listed(id string) (a Agent) {
-	if e, ok := s.cache.Peek(everybody); ok {
+	if e, ok := s.cache.Held(everybody); ok {
 		if i, ok := e.Value.index[id]; ok {
 			a = e.Value.agents[i]
 		}

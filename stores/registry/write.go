@@ -140,9 +140,8 @@ func (s *Store) wrote(ctx context.Context, op, id string, changed bool, asOf uin
 			// It may have happened. While Redis is out it will hardly have, and to void the list would take from ServeStale what
 			// it is there for.
 			_, _ = s.cache.InvalidateAsync(ctx, everybody)
-		case errors.Is(err, readthrough.ErrNotFound) && s.cache.Ready(ctx) == nil && s.listed(id).ID != "":
-			// Else this process would go on answering whom it has just denied; without a lease, from the next one on.
-			_, _ = s.cache.InvalidateAsync(ctx, everybody)
+		case errors.Is(err, readthrough.ErrNotFound) && s.listed(id).ID != "":
+			_, _ = s.cache.InvalidateAsync(ctx, everybody) // else this process would go on answering whom it has just denied
 		}
 		return nil, err
 	}

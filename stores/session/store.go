@@ -117,7 +117,7 @@ func (s *Store) Touch(ctx context.Context, id ID) error {
 		return fmt.Errorf("session: touch: %w", layout.Unavailable(err))
 	}
 	// Memory may say otherwise where nobody was told: of another program's write, or of the loss of the backend's data.
-	if e, ok := s.cache.Peek(id); !found || ok && e.Absent {
+	if e, ok := s.cache.Held(id); !found || ok && e.Absent {
 		_, _ = s.cache.InvalidateAsync(ctx, id) // an error: closed meanwhile, and nothing is answered any more
 	}
 	if !found {

@@ -210,6 +210,20 @@ func TestTouchVoidsWhatMemoryKnewOtherwise(t *testing.T) {
 	}
 }
 
+// Without a lease memory may not answer, and may again with the next.
+func TestTouchAfterASilenceOfReadersVoidsWhatMemoryKnewOtherwise(t *testing.T) {
+	f := onRedis(t)
+	s, raw := f.open(t), f.client(t)
+	ready(t, s)
+	wantAbsent(t, s, sid(1))
+	original{t, raw}.save(of(sid(1), 1))
+	eventually(t, "silence", func() bool { return s.Health().Lease == 0 })
+	if err := s.Touch(t.Context(), sid(1)); err != nil {
+		t.Fatal(err)
+	}
+	want(t, s, of(sid(1), 1))
+}
+
 func TestTouchAndSaveLetASessionLiveOn(t *testing.T) {
 	everywhere(t, func(t *testing.T, f *fleet) {
 		const ttl = 200 * time.Millisecond
