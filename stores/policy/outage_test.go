@@ -298,7 +298,8 @@ func TestTiersAnswerWhileTheDatabaseIsDown(t *testing.T) {
 			u.Host = proxy.Addr()
 			f := newFleet(t, "memory", bus)
 			f.authority = atPostgres(t, u.String())
-			a, cold := f.open(t, func(cfg *policy.Config) { cfg.Poll = 50 * time.Millisecond }), f.open(t)
+			still := func(cfg *policy.Config) { cfg.Relay = patience } // else a row may be delivered again, and void what is cached
+			a, cold := f.open(t, still, func(cfg *policy.Config) { cfg.Poll = 50 * time.Millisecond }), f.open(t, still)
 			put(t, a, agent(1), policy.Allow)
 			put(t, a, agent(3), policy.Allow)
 			d, err := a.Decide(t.Context(), agent(2), "tool:shell")

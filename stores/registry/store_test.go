@@ -536,7 +536,7 @@ func TestAWriteUnderAnEndedContextSaysThatItIsCommitted(t *testing.T) {
 	wantList(t, deaf)
 	proxy.Blackhole() // it holds a lease for a minute, and acknowledges nothing
 	defer proxy.Restore()
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	err := a.Register(ctx, registry.Agent{ID: "a"})
 	nif, ok := errors.AsType[*readthrough.NotInForceError](err)

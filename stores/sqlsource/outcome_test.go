@@ -146,7 +146,7 @@ func TestEveryCallEndsWithItsContext(t *testing.T) {
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%s = %v, want the deadline's error", name, err)
 			}
-			if took := time.Since(began); took > time.Second {
+			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("%s took %v with 150 ms to live", name, took)
 			}
 		}
