@@ -25,8 +25,9 @@
 // In Redis a window is the integer aa:ratelimit:<key> of the original system, with a time to live in milliseconds, and GCRA
 // has aa:ratelimit-gcra:<key>, the text <us since 1970>:<fraction>/<Max> of the theoretical arrival time. Every call is one
 // script that is sent once: after readthrough.ErrUnavailable it is unknown whether it ran. Reset is one DEL, sent once too, and
-// two on a Redis Cluster whose keys are not Tagged; Current is a GET, which a client with retries may repeat. A counter that
-// has lost its time to live gets the window of the next hit. Something else under a key is ErrNotCounter and stays.
+// two on a Redis Cluster whose keys are not Tagged. A counter that has lost its time to live gets the window of the next hit.
+// Something else under a key is ErrNotCounter and stays. A replica is unavailable, also for an answer that needs no write: a primary
+// that was demoted while its clients stayed with it may be behind without any limit.
 //
 // # Memory
 //
