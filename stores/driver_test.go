@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/layercache/layercache/invalidation"
+	"github.com/layercache/layercache/l2"
 	"github.com/layercache/layercache/l2/redistest"
 	"github.com/layercache/layercache/readthrough"
 	"github.com/layercache/layercache/stores"
@@ -123,6 +125,39 @@ func TestRecordsOfAThirdPartyAreToldOfOverRedis(t *testing.T) {
 		s.StartedAt = s.StartedAt.Add(time.Second)
 	}
 }
+
+// What the driver tells of over Opening.Local reaches the policies, too: else a revoked one would be answered for its TTL.
+func TestPoliciesHearWhatADriverInProcessTells(t *testing.T) {
+	documents := &policy.Memory{}
+	var member *invalidation.Member
+	own := stores.Driver{
+		InProcess: true,
+		Policies: func(_ context.Context, o *stores.Opening) (_ policy.Authority, err error) {
+			member, err = o.Local().Join(invalidation.Membership{Namespace: "policy@" + o.Tenant(), Target: deaf{}})
+			return struct{ policy.Authority }{documents}, err // nothing known to this library
+		},
+	}
+	policies := open(t, stores.Config{PolicyStore: "own", Tenant: "acme"}, stores.WithDriver("own", own)).Policies()
+	t.Cleanup(func() { _ = member.Close(context.Background()) })
+	allow(t, policies, agent(1))
+	if _, _, err := documents.Delete(t.Context(), agent(1).String(), ""); err != nil {
+		t.Fatal(err)
+	}
+	member.InvalidateAll(t.Context(), 0)
+	if d, err := policies.Decide(t.Context(), agent(1), action); !errors.Is(err, readthrough.ErrNotFound) {
+		t.Errorf("allowed %t, %v", d.Allowed(), err)
+	}
+}
+
+// deaf is a member of a bus that only tells.
+type deaf struct{}
+
+func (deaf) Evict([]uint64)              {}
+func (deaf) Flush()                      {}
+func (deaf) Invalidated([]l2.ID, uint64) {}
+func (deaf) Raise(string, uint64)        {}
+func (deaf) RaiseAll(uint64)             {}
+func (deaf) Rewind()                     {}
 
 func TestDriversAreRefusedWithTheReason(t *testing.T) {
 	sole := stores.Driver{Sessions: vault.Sessions, InProcess: true}

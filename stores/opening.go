@@ -147,5 +147,5 @@ func (o *Opening) localOf(c chosen) *invalidation.Local {
 }
 
 // Local is the bus of the stores whose driver is InProcess, for a driver that changes records by itself: it joins, under the
-// store's namespace, and tells.
+// store's namespace, and tells. A policy store over a *policy.Memory has that one's bus instead, and does not hear.
 func (o *Opening) Local() *invalidation.Local { return &o.local }

@@ -44,6 +44,9 @@ func policyPart(o *Opening, c chosen) part {
 		connect: func(ctx context.Context) (err error) {
 			cfg.Authority, err = made(c.Policies(ctx, o))
 			cfg.Listener = o.listener
+			if _, ok := cfg.Authority.(*policy.Memory); !ok { // whose own bus reaches other Backends that share it, too
+				cfg.Local = o.localOf(c)
+			}
 			return err
 		},
 		store: func(b *Backend) opened {

@@ -24,6 +24,9 @@ type Config struct {
 	Redis redis.UniversalClient
 	// Link is a bus shared with other stores.
 	Link *invalidation.Link
+	// Local is the bus of this process, where there is no Redis, shared with who else changes the documents and tells. nil: that
+	// of a *Memory, or one of the store's own.
+	Local *invalidation.Local
 	// Name is the namespace: letters, digits, '.', '_' and '-', at most 128. "": policy. Stores over one Authority have the
 	// same Name and Tenant: the change of one is told to that namespace.
 	Name string
@@ -111,6 +114,8 @@ func (c Config) validate() error {
 		return errNoAuthority
 	case c.Redis != nil && c.Link != nil:
 		return errors.New("policy: Config.Redis and Config.Link exclude each other")
+	case c.Local != nil && !c.alone():
+		return errors.New("policy: Config.Local is for a store without Redis")
 	case c.Sole && (c.Redis != nil || c.Link != nil):
 		return errors.New("policy: Config.Sole is for a store without Redis")
 	case !layout.IsName(c.Name):
@@ -172,7 +177,7 @@ func (c Config) cache() readthrough.Config[AgentID, *Document] {
 	log, _ := c.Authority.(invalidation.Log)
 	cfg := readthrough.Config[AgentID, *Document]{
 		Name: c.Name, Tenant: c.Tenant, Loader: loader{c.Authority},
-		Redis: c.Redis, Link: c.Link, Log: log, Poll: c.Poll, Sole: c.Sole,
+		Redis: c.Redis, Link: c.Link, Local: c.Local, Log: log, Poll: c.Poll, Sole: c.Sole,
 		Bound: c.Bound, Mode: readthrough.FailClosed,
 		TTL: c.TTL, NegativeTTL: c.NegativeTTL, MaxTTL: max(c.TTL, c.NegativeTTL),
 		MaxEntries: c.MaxEntries, MaxCost: c.MaxBytes, Cost: cost,
@@ -180,7 +185,7 @@ func (c Config) cache() readthrough.Config[AgentID, *Document] {
 		MaxWire: 2 * MaxDocument, // a document at its own limit still fits
 		Mirror:  c.mirror(),
 	}
-	if m, ok := c.Authority.(*Memory); ok && c.alone() {
+	if m, ok := c.Authority.(*Memory); ok && c.alone() && c.Local == nil {
 		cfg.Local = &m.bus // whoever shares the documents shares the changes
 	}
 	return cfg

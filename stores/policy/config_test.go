@@ -21,6 +21,7 @@ func TestConfigFaultsAreRefusedByName(t *testing.T) {
 	for field, change := range map[string]func(*policy.Config){
 		"Authority":   func(c *policy.Config) { c.Authority = nil },
 		"Link":        func(c *policy.Config) { c.Redis, c.Link = client, link },
+		"Local":       func(c *policy.Config) { c.Redis, c.Local = client, &invalidation.Local{} },
 		"Sole":        func(c *policy.Config) { c.Redis, c.Sole = client, true },
 		"Name":        func(c *policy.Config) { c.Name = "a:b" },
 		"Tenant":      func(c *policy.Config) { c.Tenant = "a*" },
