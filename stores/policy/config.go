@@ -20,7 +20,8 @@ type Config struct {
 	// Authority keeps the documents of Tenant. Required.
 	Authority Authority
 	// Redis carries L2 and the bus. Link does too, shared with other stores; at most one of them. Neither: no L2, and other
-	// processes on the same database learn of a change by polling it, at most Bound later.
+	// processes on the same database learn of a change by polling it, at most Bound later. Where there is no log to poll, nor
+	// Local, Sole or a *Memory, nobody would be told, and memory is off: every check asks the Authority.
 	Redis redis.UniversalClient
 	// Link is a bus shared with other stores.
 	Link *invalidation.Link
@@ -163,6 +164,13 @@ const day = 24 * time.Hour
 
 // alone says that there is no Redis: then every process reads the authority's log for itself.
 func (c Config) alone() bool { return c.Redis == nil && c.Link == nil }
+
+// untold says that nobody would be told of what another process changes.
+func (c Config) untold() bool {
+	_, polled := c.Authority.(invalidation.Log)
+	_, memory := c.Authority.(*Memory)
+	return c.alone() && c.Local == nil && !c.Sole && !polled && !memory
+}
 
 // log is the authority's outbox; nil: it has none.
 func (c Config) log() *sqlsource.Log {

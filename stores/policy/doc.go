@@ -50,7 +50,7 @@
 // lost and no old one comes back.
 //
 // Stores without Redis on one database poll its log at least four times in B, and a Put waits for B; Config.Sole declares
-// that there is only one.
+// that there is only one. Where there is no log either, as an Authority of a third party may have none, every check asks it.
 //
 // # Tenants
 //

@@ -350,6 +350,8 @@ func meddle(m *meddler) func(*policy.Config) {
 		cfg.Authority = m
 		if _, ok := m.Authority.(invalidation.Log); ok {
 			cfg.Authority = loggedMeddler{m}
+		} else {
+			cfg.Sole = cfg.Redis == nil // a hidden Memory tells nobody
 		}
 	}
 }

@@ -24,6 +24,7 @@ type Store struct {
 	authority Authority
 	relay     *sqlsource.Relay // nil: the authority has no outbox
 	alone     bool             // there is no Redis
+	untold    bool             // nor anything else that tells of changes: memory is off
 	writer    string           // random; what the outbox calls this process
 	writes    gate.Gate        // shut by Close
 }
@@ -47,7 +48,7 @@ func New(cfg Config) (*Store, error) {
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
-	s := &Store{cache: cache, authority: cfg.Authority, alone: cfg.alone(), writer: hex.EncodeToString(id[:])}
+	s := &Store{cache: cache, authority: cfg.Authority, alone: cfg.alone(), untold: cfg.untold(), writer: hex.EncodeToString(id[:])}
 	if log := cfg.log(); log != nil {
 		var deliver sqlsource.Deliverer = deliverer{cache}
 		if s.alone {
@@ -71,7 +72,7 @@ func (s *Store) Decide(ctx context.Context, id AgentID, action string, opts ...r
 	if len(action) > MaxAction {
 		return Decision{}, ErrActionTooLong
 	}
-	doc, asOf, err := s.cache.GetAsOf(ctx, id, opts...)
+	doc, asOf, err := s.cache.GetAsOf(ctx, id, s.options(opts)...)
 	if err != nil {
 		return Decision{}, err
 	}
@@ -80,13 +81,21 @@ func (s *Store) Decide(ctx context.Context, id AgentID, action string, opts ...r
 
 // Get answers an agent's policy, or readthrough.ErrNotFound. The document is shared and immutable.
 func (s *Store) Get(ctx context.Context, id AgentID, opts ...readthrough.Option) (*Document, error) {
-	return s.cache.Get(ctx, id, opts...)
+	return s.cache.Get(ctx, id, s.options(opts)...)
 }
 
 // GetMany answers the policies of several agents; one without a policy is not in the map. Beside an error, one that is not
 // in the map is unknown. It is not a snapshot.
 func (s *Store) GetMany(ctx context.Context, ids []AgentID, opts ...readthrough.Option) (map[AgentID]*Document, error) {
-	return s.cache.GetMany(ctx, ids, opts...)
+	return s.cache.GetMany(ctx, ids, s.options(opts)...)
+}
+
+// options are a read's, which asks the authority where memory is off.
+func (s *Store) options(opts []readthrough.Option) []readthrough.Option {
+	if s.untold {
+		return append([]readthrough.Option{readthrough.Linearizable()}, opts...)
+	}
+	return opts
 }
 
 // Put makes doc the agent's policy and returns when that is in force: no check that begins afterwards, in any process, is

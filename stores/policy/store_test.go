@@ -385,3 +385,33 @@ func TestCloseWaitsUntilAWriteUnderWayIsInForce(t *testing.T) {
 		}
 	})
 }
+
+// As the other stores do: else a revoked policy would be answered for its TTL, whatever Put said.
+func TestWhereNobodyIsToldNothingIsAnsweredFromMemory(t *testing.T) {
+	shared := struct{ policy.Authority }{&policy.Memory{}} // a third party's, without a log
+	here, there := open(t, policy.Config{Authority: shared}), open(t, policy.Config{Authority: shared})
+	id := agent(1)
+	for _, verdict := range []policy.Verdict{policy.Allow, policy.Deny, policy.Allow} {
+		if _, err := here.Put(t.Context(), id, answer(t, verdict)); err != nil {
+			t.Fatal(err)
+		}
+		d, err := there.Decide(t.Context(), id, "tool:x")
+		if err != nil || d.Verdict() != verdict {
+			t.Errorf("Decide: %v, %v; want %v", d.Verdict(), err, verdict)
+		}
+		doc, err := there.Get(t.Context(), id)
+		if err != nil || doc.Decide("tool:x").Verdict() != verdict {
+			t.Errorf("Get: %v; want %v", err, verdict)
+		}
+		many, err := there.GetMany(t.Context(), []policy.AgentID{id})
+		if err != nil || many[id].Decide("tool:x").Verdict() != verdict {
+			t.Errorf("GetMany: %v; want %v", err, verdict)
+		}
+	}
+	if _, err := here.Delete(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := there.Decide(t.Context(), id, "tool:x"); !errors.Is(err, readthrough.ErrNotFound) || d.Allowed() {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
