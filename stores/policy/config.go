@@ -147,11 +147,11 @@ func (c Config) validate() error {
 		}
 	}
 	for _, f := range []struct {
-		name string
-		got  int64
-	}{{"MaxEntries", c.MaxEntries}, {"MaxBytes", c.MaxBytes}} {
-		if f.got < 1 {
-			return fmt.Errorf("policy: Config.%s must be > 0, got %d", f.name, f.got)
+		name     string
+		got, max int64
+	}{{"MaxEntries", c.MaxEntries, 1 << 28}, {"MaxBytes", c.MaxBytes, 1 << 50}} { // as readthrough.Config
+		if f.got < 1 || f.got > f.max {
+			return fmt.Errorf("policy: Config.%s must be from 1 to %d, got %d", f.name, f.max, f.got)
 		}
 	}
 	if err := c.cache().Validate(); err != nil {

@@ -19,21 +19,22 @@ func TestConfigFaultsAreRefusedByName(t *testing.T) {
 	}
 	defer link.Close(context.Background())
 	for field, change := range map[string]func(*policy.Config){
-		"Authority":   func(c *policy.Config) { c.Authority = nil },
-		"Link":        func(c *policy.Config) { c.Redis, c.Link = client, link },
-		"Local":       func(c *policy.Config) { c.Redis, c.Local = client, &invalidation.Local{} },
-		"Sole":        func(c *policy.Config) { c.Redis, c.Sole = client, true },
-		"Name":        func(c *policy.Config) { c.Name = "a:b" },
-		"Tenant":      func(c *policy.Config) { c.Tenant = "a*" },
-		"Bound":       func(c *policy.Config) { c.Bound = time.Millisecond },
-		"Poll":        func(c *policy.Config) { c.Poll = -time.Second },
-		"TTL":         func(c *policy.Config) { c.TTL = 25 * time.Hour },
-		"NegativeTTL": func(c *policy.Config) { c.NegativeTTL = 25 * time.Hour },
-		"MaxEntries":  func(c *policy.Config) { c.MaxEntries = -1 },
-		"MaxBytes":    func(c *policy.Config) { c.MaxBytes = -1 },
-		"LoadTimeout": func(c *policy.Config) { c.LoadTimeout = time.Hour },
-		"Relay":       func(c *policy.Config) { c.Relay = time.Millisecond },
-		"Settle":      func(c *policy.Config) { c.Settle = -1 },
+		"Authority":                  func(c *policy.Config) { c.Authority = nil },
+		"Link":                       func(c *policy.Config) { c.Redis, c.Link = client, link },
+		"Local":                      func(c *policy.Config) { c.Redis, c.Local = client, &invalidation.Local{} },
+		"Sole":                       func(c *policy.Config) { c.Redis, c.Sole = client, true },
+		"Name":                       func(c *policy.Config) { c.Name = "a:b" },
+		"Tenant":                     func(c *policy.Config) { c.Tenant = "a*" },
+		"Bound":                      func(c *policy.Config) { c.Bound = time.Millisecond },
+		"Poll":                       func(c *policy.Config) { c.Poll = -time.Second },
+		"TTL":                        func(c *policy.Config) { c.TTL = 25 * time.Hour },
+		"NegativeTTL":                func(c *policy.Config) { c.NegativeTTL = 25 * time.Hour },
+		"MaxEntries":                 func(c *policy.Config) { c.MaxEntries = -1 },
+		"MaxBytes":                   func(c *policy.Config) { c.MaxBytes = -1 },
+		"MaxBytes must be from 1 to": func(c *policy.Config) { c.MaxBytes = 1<<50 + 1 },
+		"LoadTimeout":                func(c *policy.Config) { c.LoadTimeout = time.Hour },
+		"Relay":                      func(c *policy.Config) { c.Relay = time.Millisecond },
+		"Settle":                     func(c *policy.Config) { c.Settle = -1 },
 	} {
 		cfg := policy.Config{Authority: &policy.Memory{}}
 		change(&cfg)
