@@ -24,7 +24,8 @@ type Driver struct {
 	// with keys is refused where none of them is given, and what is given of one that no store uses; one without needs no
 	// configuration.
 	Keys []string
-	// InProcess says that what the driver keeps is known to this process alone: then Redis is not told of changes.
+	// InProcess says that what the driver keeps is known to this Backend alone: then Redis is not told of changes, nor is
+	// another Backend of this process, unless what both have is one *policy.Memory.
 	InProcess bool
 
 	// Policies makes the authority of the policy store, and the functions below it the backends of the other stores. What they
