@@ -60,7 +60,8 @@ func WithSQL(db *sql.DB, dialect sqlsource.Dialect) Option {
 // WithDriver makes a driver known to this Open alone, under a name as RegisterDriver takes it.
 func WithDriver(name string, d Driver) Option { return func(l *live) { l.drivers[name] = d } }
 
-// WithTelemetry passes what everything reports to, instead of the three options below.
+// WithTelemetry passes what everything reports to, instead of the three options below. Backends that share a MeterProvider
+// share one (telemetry.NewOTel): of several, each of its own, the gauges show the last alone.
 func WithTelemetry(t telemetry.Telemetry) Option {
 	return passed("WithTelemetry", t, func(l *live, t telemetry.Telemetry) { l.telemetry = t })
 }
