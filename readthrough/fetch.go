@@ -45,10 +45,10 @@ type fetch[K comparable, V any] struct {
 	reply  l2.Reply // the last answer of L2; empty without one
 	nonce  l2.Nonce // of the fill lease, if this load holds it
 	asked  protocol.Instant
-	needed uint64   // when the authority was asked, see begin
-	hit    *item[V] // of a hit
-	bad    bool     // reply is a hit that does not decode
-	waited time.Duration
+	needed uint64           // when the authority was asked, see begin
+	hit    *item[V]         // of a hit
+	bad    bool             // reply is a hit that does not decode
+	waits  protocol.Instant // since when it waits for another process's load; Never: it does not
 	pause  time.Duration
 }
 
@@ -59,7 +59,7 @@ const (
 )
 
 func (c *Cache[K, V]) newFetch(f *flight, key K, id l2.ID, d demand) *fetch[K, V] {
-	return &fetch[K, V]{c: c, flight: f, key: key, id: id, part: c.partition(id), d: d, pause: awaitMin}
+	return &fetch[K, V]{c: c, flight: f, key: key, id: id, part: c.partition(id), d: d, waits: protocol.Never, pause: awaitMin}
 }
 
 // memory answers from L1 after all: a load that ended between its caller's look at L1 and this one's beginning need not be
@@ -191,7 +191,7 @@ func (x *fetch[K, V]) looked(nonce l2.Nonce, reply l2.Reply, err error) protocol
 			a.Behind = pos.Epoch != reply.Position.Epoch || reply.Position.Seq < pos.Seq
 		}
 	}
-	step := x.rules.Looked(a, x.need(), x.waited >= x.c.cfg.AwaitOther)
+	step := x.rules.Looked(a, x.need(), x.waited() >= x.c.cfg.AwaitOther)
 	if step == protocol.AnswerL2 {
 		x.c.counts.l2Hits.Add(1)
 	} else {
@@ -207,11 +207,21 @@ var outcomes = map[l2.Outcome]protocol.Outcome{
 // need is the version below which nothing may be answered, as known now.
 func (x *fetch[K, V]) need() uint64 { return max(x.d.floor.AsOf, x.c.fences.of(x.id.Hash())) }
 
+// waited is how long the load has waited for another process's, with what its questions to L2 have taken.
+func (x *fetch[K, V]) waited() time.Duration {
+	if x.waits == protocol.Never {
+		return 0
+	}
+	return invalidation.Now().Sub(x.waits)
+}
+
 // await waits a little for another process's load.
 func (x *fetch[K, V]) await(ctx context.Context) error {
 	pause := x.pause/2 + jitter(x.pause)
 	x.pause = min(2*x.pause, awaitMax)
-	x.waited += pause
+	if x.waits == protocol.Never {
+		x.waits = invalidation.Now()
+	}
 	select {
 	case <-time.After(pause):
 		return nil

@@ -521,3 +521,29 @@ func TestAFlightThatEndsLeavesTheNextOneJoinable(t *testing.T) {
 		wg.Wait()
 	})
 }
+
+// What another process's load takes is waited for by the clock: the questions whether it has ended count, however slow Redis is.
+func TestASlowRedisMakesNobodyWaitLongerForAnotherProcessesLoad(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	src, g, tel := newSource(map[string]int{"k": 1}), newGate(t), newRecorder()
+	src.on = g.pass
+	x := open(t, config{Name: "test", Redis: server.Client(), Loader: src, LoadTimeout: 20 * time.Second})
+	y := open(t, config{
+		Name: "test", Redis: proxy.Client(), Loader: newSource(map[string]int{"k": 1}), LoadTimeout: 20 * time.Second, Telemetry: tel,
+	})
+	ready(t, x, y)
+	var loading sync.WaitGroup
+	loading.Go(func() { wantGet(t, x, "k", 1) })
+	g.await(t)
+	proxy.Delay(60 * time.Millisecond) // 120 ms for an answer: AwaitOther, half a second, is over after five
+	wantGet(t, y, "k", 1)
+	tel.mu.Lock()
+	asked := tel.ops[telemetry.OpL2Get]
+	tel.mu.Unlock()
+	if asked < 2 || asked > 8 {
+		t.Errorf("asked %d times", asked)
+	}
+	g.release()
+	loading.Wait()
+}
