@@ -3,6 +3,7 @@ package readthrough
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/layercache/layercache/invalidation"
 	"github.com/layercache/layercache/invalidation/protocol"
@@ -115,18 +116,28 @@ func (c *Cache[K, V]) Ready(ctx context.Context) error {
 	if c.store != nil {
 		partitions = c.store.Partitions()
 	}
-	var errs []error
+	var parts []int
 	for part := range partitions {
 		if !c.bus.Lease(part).Valid(invalidation.Now()) {
-			if err := c.bus.Renew(ctx, part); err != nil {
-				errs = append(errs, err)
-			}
+			parts = append(parts, part)
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := c.renewAll(ctx, parts); err != nil {
 		return c.unavailable(err)
 	}
 	return nil
+}
+
+// renewAll asks for the leases of partitions, all at once: one after the other they cost as many round trips, or timeouts where
+// Redis hangs.
+func (c *Cache[K, V]) renewAll(ctx context.Context, parts []int) error {
+	errs := make([]error, len(parts))
+	var asking sync.WaitGroup
+	for i, part := range parts {
+		asking.Go(func() { errs[i] = c.bus.Renew(ctx, part) }) // waited for below
+	}
+	asking.Wait()
+	return errors.Join(errs...)
 }
 
 // target is the cache as its bus sees it.

@@ -47,7 +47,7 @@ func (c *Cache[K, V]) Warm(ctx context.Context, keys ...K) error {
 func (c *Cache[K, V]) hits(ctx context.Context, keys []K, d demand, found map[K]V, fails *failures) (misses []K) {
 	seen := make(map[K]struct{}, len(keys))
 	renewed := false
-	for _, key := range keys {
+	for i, key := range keys {
 		if _, twice := seen[key]; twice {
 			continue
 		}
@@ -58,10 +58,9 @@ func (c *Cache[K, V]) hits(ctx context.Context, keys []K, d demand, found map[K]
 		}
 		it, lapsed := c.hit(key)
 		if lapsed && !renewed && c.holds(key) {
-			renewed = c.only != nil // with several partitions each has a lease of its own
-			if c.renew(ctx, key) == nil {
-				it, lapsed = c.hit(key)
-			}
+			renewed = true
+			c.renewFor(ctx, keys[i:])
+			it, lapsed = c.hit(key)
 		}
 		if lapsed {
 			c.l1.Miss(key)
@@ -77,6 +76,24 @@ func (c *Cache[K, V]) hits(ctx context.Context, keys []K, d demand, found map[K]
 		}
 	}
 	return misses
+}
+
+// renewFor asks for the leases that what L1 holds of keys lacks. With several partitions each has a lease of its own.
+func (c *Cache[K, V]) renewFor(ctx context.Context, keys []K) {
+	var parts []int
+	asked := map[int]struct{}{}
+	now := invalidation.Now()
+	for _, key := range keys {
+		e, ok := c.l1.Peek(key)
+		if !ok || e.Deadline <= int64(now) || e.Value.lease.Valid(now) {
+			continue
+		}
+		if _, twice := asked[e.Value.part]; !twice {
+			asked[e.Value.part] = struct{}{}
+			parts = append(parts, e.Value.part)
+		}
+	}
+	_ = c.renewAll(ctx, parts) // what has no lease then is read past L1
 }
 
 // collect adds what was read of a key to an answer. Absence adds nothing.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/layercache/layercache/invalidation"
+	"github.com/layercache/layercache/l2"
 	"github.com/layercache/layercache/l2/redistest"
 	"github.com/layercache/layercache/readthrough"
 )
@@ -362,6 +364,57 @@ func TestALapsedLeaseIsRenewedByTheReadThatNeedsIt(t *testing.T) {
 			}
 			wg.Wait()
 			wantLoads(t, src, 2)
+		})
+	}
+}
+
+// Each partition of those that nobody has read for a while has to be asked for its lease, and Redis hangs: that takes as long as
+// one of them does.
+func TestTheLeasesOfManyPartitionsAreAskedForAtOnce(t *testing.T) {
+	const partitions = 64
+	server := redistest.Start(t)
+	client, err := l2.NewClient(l2.ClientConfig{Addrs: []string{server.Addr()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	src := newSource(nil)
+	var keys []string
+	want := map[string]int{}
+	for i := range 4 * partitions {
+		keys = append(keys, fmt.Sprint("k", i))
+		src.put(keys[i], i)
+		want[keys[i]] = i
+	}
+	for name, read := range map[string]func(ctx context.Context, c *cache){
+		"GetMany": func(ctx context.Context, c *cache) {
+			if got, err := c.GetMany(ctx, keys); err != nil || !maps.Equal(got, want) {
+				t.Errorf("%d records of %d, %v", len(got), len(want), err)
+			}
+		},
+		"Ready": func(ctx context.Context, c *cache) {
+			if err := c.Ready(ctx); !errors.Is(err, readthrough.ErrUnavailable) || errors.Is(err, ctx.Err()) && ctx.Err() != nil {
+				t.Errorf("Ready = %v", err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := open(t, config{Name: name, Redis: client, Loader: batcher{src}, Partitions: partitions, Bound: 100 * time.Millisecond})
+			ready(t, c)
+			wantMany(t, c, keys, want)
+			redistest.Eventually(t, 20*time.Second, "silence", func() bool {
+				for i := range partitions {
+					if server.Do("HLEN", fmt.Sprintf("lc:{%s.%d}:a", name, i)) != int64(2) { // of nobody but the state itself
+						return false
+					}
+				}
+				return true
+			})
+			server.Stop()
+			defer server.Cont()
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // one after the other it is 250 ms for each
+			defer cancel()
+			read(ctx, c)
 		})
 	}
 }
