@@ -18,6 +18,13 @@ import (
 // everything: nothing is lost, and memory stays bounded.
 const maxPending = 1024
 
+// maxCall bounds the ids of one call to Redis. A call with any number of them is never answered in its time, however often it is
+// made.
+const maxCall = 2000
+
+// errMovedBetween: no one position stands for all calls.
+var errMovedBetween = errors.New("invalidation: the epoch changed between two calls of one invalidation")
+
 // deliver executes deliveries, each of another partition, and keeps those that fail for later.
 func (b *Redis) deliver(ctx context.Context, parts []*delivery, asOf uint64) *Receipt {
 	var others sync.WaitGroup
@@ -50,7 +57,7 @@ func (p *partition) deliver(ctx context.Context, d *delivery) {
 	p.mu.Lock()
 	p.attempts[d] = struct{}{}
 	p.mu.Unlock()
-	if !p.bus.link.spawn(attempt) { // ends within CallTimeout
+	if !p.bus.link.spawn(attempt) { // ends within CallTimeout for each call
 		attempt()
 	}
 	select {
@@ -62,8 +69,6 @@ func (p *partition) deliver(ctx context.Context, d *delivery) {
 
 // execute asks the server to execute d and notes the answer.
 func (p *partition) execute(ctx context.Context, d *delivery) error {
-	ctx, cancel := context.WithTimeout(ctx, p.bus.link.cfg.CallTimeout)
-	defer cancel()
 	pos, err := p.send(ctx, d)
 	if err != nil {
 		return err
@@ -85,15 +90,36 @@ func (p *partition) execute(ctx context.Context, d *delivery) error {
 // send runs d's script. With another number of partitions than the namespace has it would reach nobody and look executed:
 // so not before partition 0, which checks that itself, was found to fit.
 func (p *partition) send(ctx context.Context, d *delivery) (l2.Position, error) {
+	call, cancel := context.WithTimeout(ctx, p.bus.link.cfg.CallTimeout)
+	defer cancel()
 	if p.index > 0 && !p.bus.fits.Load() {
-		if err := p.bus.parts[0].renewNow(ctx); err != nil && !p.bus.fits.Load() {
+		if err := p.bus.parts[0].renewNow(call); err != nil && !p.bus.fits.Load() {
 			return l2.Position{}, err
 		}
 	}
 	if d.all {
-		return p.bus.store.Reset(ctx, p.index, "")
+		return p.bus.store.Reset(call, p.index, "")
 	}
-	answer, err := p.bus.store.Invalidate(ctx, p.index, l2.Invalidation{IDs: d.ids, AsOf: d.asOf, WantAck: true})
+	var pos l2.Position
+	for n := 0; n < len(d.ids); n += maxCall {
+		next, err := p.sendSome(ctx, d, n)
+		if err == nil && n > 0 && next.Epoch != pos.Epoch {
+			err = errMovedBetween
+		}
+		if err != nil {
+			return l2.Position{}, err
+		}
+		pos = next
+	}
+	return pos, nil
+}
+
+// sendSome runs the script for the ids of d from n on, as many as one call takes. The last call asks for acks.
+func (p *partition) sendSome(ctx context.Context, d *delivery, n int) (l2.Position, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.bus.link.cfg.CallTimeout)
+	defer cancel()
+	end := min(n+maxCall, len(d.ids))
+	answer, err := p.bus.store.Invalidate(ctx, p.index, l2.Invalidation{IDs: d.ids[n:end], AsOf: d.asOf, WantAck: end == len(d.ids)})
 	return answer.Position, err
 }
 

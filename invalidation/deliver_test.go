@@ -260,6 +260,48 @@ func TestTooMuchPendingBecomesOneInvalidationOfEverything(t *testing.T) {
 	}
 }
 
+// hasty is a hook that lets a pipeline time out that is longer than a server has time for.
+type hasty struct{ most int }
+
+func (h hasty) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (h hasty) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (h hasty) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if len(cmds) <= h.most {
+			return next(ctx, cmds)
+		}
+		for _, cmd := range cmds {
+			cmd.SetErr(context.DeadlineExceeded)
+		}
+		return context.DeadlineExceeded
+	}
+}
+
+// In one call they would be more than a server can do in the time of a call, however often it is tried.
+func TestAnyNumberOfIDsIsDelivered(t *testing.T) {
+	redistest.Each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		p, other := join(t, client), join(t, client)
+		ripe(t, p, other)
+		received(t, p, other)
+		client.AddHook(hasty{most: 4}) // scripts, of 500 ids each
+		ids := make([]l2.ID, 10_001)
+		for i := range ids {
+			ids[i] = id(t, fmt.Sprint(i))
+		}
+		before := p.Position(0)
+		r := p.Invalidate(t.Context(), ids, 5)
+		if !r.Executed() {
+			t.Fatal(r.Err())
+		}
+		timed(t, r)
+		redistest.Eventually(t, patience, "all of them", func() bool { return other.Position(0).Seq >= before.Seq+21 })
+		if n := p.target.count("own "); n < len(ids) {
+			t.Errorf("%d of %d voided here", n, len(ids))
+		}
+	})
+}
+
 func TestCloseReportsWhatItCouldNotDeliver(t *testing.T) {
 	p, _, proxy := outage(t)
 	proxy.Refuse()
