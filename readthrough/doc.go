@@ -45,6 +45,7 @@
 //	both out               L1 until the lease ends,               then an entry at most max past its lease or end,
 //	                       then ErrUnavailable                    marked Stale
 //	entry invalidated      never served                           never served
+//	absence past its end   ErrUnavailable                         ErrUnavailable: an outage is not "none"
 //	authority too old      ErrUnavailable                         never served, the entry is invalidated
 //	value does not decode  a miss: counted, deleted, replaced     the same
 //	Redis without memory   answers as ever, nothing stored        the same

@@ -12,13 +12,14 @@ import (
 const staleRetry = time.Second
 
 // stale answers an entry for ServeStale: one that was good until at most d.stale ago. It was good until its end, under a
-// lease; without a lease, when it was asked for. One that was invalidated is not served.
+// lease; without a lease, when it was asked for. One that was invalidated is not served, nor an absence: during an outage that would be
+// an unknown answered as "none".
 func (c *Cache[K, V]) stale(key K, d demand) *item[V] {
 	if d.stale <= 0 || d.linearizable || d.skipL1 {
 		return nil
 	}
 	e, ok := c.l1.Peek(key)
-	if !ok || d.bounded && !c.satisfies(key, e.Value, d) {
+	if !ok || e.Value.absent || d.bounded && !c.satisfies(key, e.Value, d) {
 		return nil
 	}
 	good := min(protocol.Instant(e.Deadline), max(e.Value.lease.Held(), e.Value.fresh))

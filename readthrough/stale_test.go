@@ -101,6 +101,30 @@ func TestAnInvalidatedEntryIsNeverServedStale(t *testing.T) {
 	})
 }
 
+// That there was none when the authority was last asked says nothing of whether there is one: an outage is not "none".
+func TestServeStaleNeverAnswersThatThereIsNone(t *testing.T) {
+	for _, logOut := range []bool{false, true} {
+		staleStory(t, readthrough.ServeStale(time.Hour), logOut, func(t *testing.T, c *cache, src *source, log *memoryLog) {
+			src.fail(nil)
+			log.fail(nil)
+			<-time.After(time.Second) // polled again
+			wantErr(t, c, "none", readthrough.ErrNotFound)
+			src.fail(errBroken)
+			if logOut {
+				log.fail(errBroken)
+			}
+			<-time.After(11 * time.Second)
+			wantStale(t, c)
+			for range 2 { // the second time at once
+				wantErr(t, c, "none", readthrough.ErrUnavailable)
+				if m, err := c.GetMany(t.Context(), []string{"none"}); len(m) != 0 || !errors.Is(err, readthrough.ErrUnavailable) {
+					t.Errorf("GetMany = %v, %v", m, err)
+				}
+			}
+		})
+	}
+}
+
 // Without Redis from the start there never was a lease; the entry was good when it was read.
 func TestServeStaleServesWhatWasReadWithoutALease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
