@@ -90,15 +90,15 @@ func (c *Cache[K, V]) Peek(key K) (Entry[V], bool) {
 }
 
 // Held is what L1 holds of a key, whether or not it may answer it: what is Stale it may not now, and may with the next lease, or by
-// ServeStale. It is no answer, but tells who has learnt of a change from elsewhere whether there is anything to invalidate. It
-// does no I/O and starts no load.
+// ServeStale. It is no answer, but tells who has learnt of a change from elsewhere whether there is anything to invalidate; what a
+// load under way is going to bring it does not know. It does no I/O, starts no load, and is no use of the lease.
 func (c *Cache[K, V]) Held(key K) (Entry[V], bool) {
 	now := invalidation.Now()
 	e, ok := c.l1.Peek(key)
 	if !ok {
 		return Entry[V]{}, false
 	}
-	entry, err := c.entry(e.Value, L1, !e.Value.lease.Valid(now) || e.Deadline <= int64(now))
+	entry, err := c.entry(e.Value, L1, e.Value.lease.Until() <= now || e.Deadline <= int64(now))
 	return entry, err == nil
 }
 

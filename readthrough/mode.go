@@ -11,5 +11,6 @@ type Mode struct {
 var FailClosed = Mode{}
 
 // ServeStale answers with an entry that is at most maxStale past its lease or its end, marked Stale. An entry that was
-// invalidated is not served, and that there is no record is not answered either: it is ErrUnavailable. Such answers are outside the guarantee that an invalidation which was waited for is in force.
+// invalidated is not served, and that there is no record is not answered either: it is ErrUnavailable. Such answers are outside
+// the guarantee that an invalidation which was waited for is in force.
 func ServeStale(maxStale time.Duration) Mode { return Mode{stale: maxStale} }

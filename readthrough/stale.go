@@ -12,8 +12,8 @@ import (
 const staleRetry = time.Second
 
 // stale answers an entry for ServeStale: one that was good until at most d.stale ago. It was good until its end, under a
-// lease; without a lease, when it was asked for. One that was invalidated is not served, nor an absence: during an outage that would be
-// an unknown answered as "none".
+// lease; without a lease, when it was asked for. One that was invalidated is not served, nor an absence: during an outage that
+// would be an unknown answered as "none".
 func (c *Cache[K, V]) stale(key K, d demand) *item[V] {
 	if d.stale <= 0 || d.linearizable || d.skipL1 {
 		return nil
