@@ -30,7 +30,7 @@ type Backend struct {
 	mu      sync.Mutex // guards the fields below
 	closed  bool
 	ended   chan struct{}                         // made when Close begins, closed at its end
-	closers [phases][]func(context.Context) error // each phase from the last to the first
+	closers [phases][]func(context.Context) error // the stores at once, each other phase from the last to the first
 }
 
 // The phases of Close: each thing after those that use it.
@@ -101,8 +101,13 @@ func (b *Backend) Close(ctx context.Context) error {
 		return nil
 	}
 	defer close(ended)
-	var errs []error
-	for _, phase := range closers {
+	errs := make([]error, len(closers[closeStores]))
+	var closing sync.WaitGroup
+	for i, c := range closers[closeStores] {
+		closing.Go(func() { errs[i] = c(ctx) }) // all at once, so that one that waits does not take the others' time
+	}
+	closing.Wait()
+	for _, phase := range closers[closeStores+1:] {
 		for _, c := range slices.Backward(phase) {
 			errs = append(errs, c(ctx))
 		}

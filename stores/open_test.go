@@ -453,3 +453,43 @@ func goTool(t *testing.T) string {
 	}
 	return bin
 }
+
+// stuck is a session backend whose saves say that they have begun and wait to be let go on.
+type stuck struct {
+	session.Backend
+	in, on chan struct{}
+}
+
+func (s stuck) Save(ctx context.Context, id session.ID, rec session.Record, ttl time.Duration) error {
+	close(s.in)
+	<-s.on
+	return s.Backend.Save(ctx, id, rec, ttl)
+}
+
+// Else the others would have no time left to give up their leases and to deliver what is pending.
+func TestAStoreThatWaitsForAWriteTakesNoOthersTimeToClose(t *testing.T) {
+	s := stuck{&session.Memory{}, make(chan struct{}), make(chan struct{})}
+	own := stores.Driver{Sessions: func(context.Context, *stores.Opening) (session.Backend, error) { return s, nil }}
+	b := open(t, stores.Config{SessionStore: "own"}, stores.WithDriver("own", own))
+	policies, sessions := b.Policies(), b.Sessions() // the last made was the first to be closed
+	allow(t, policies, agent(1))
+	saved, closed := make(chan error, 1), make(chan error, 1)
+	go func() {
+		saved <- sessions.Save(t.Context(), session.Session{ID: session.ID{1}, StartedAt: time.Unix(1, 0)})
+	}()
+	<-s.in
+	go func() { closed <- b.Close(t.Context()) }()
+	redistest.Eventually(t, patience, "closed policies", func() bool {
+		_, err := policies.Decide(t.Context(), agent(1), action)
+		return errors.Is(err, readthrough.ErrClosed)
+	})
+	select {
+	case err := <-closed:
+		t.Errorf("closed during a write: %v", err)
+	default:
+	}
+	close(s.on)
+	if err := errors.Join(<-saved, <-closed); err != nil {
+		t.Error(err)
+	}
+}
