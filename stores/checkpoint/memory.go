@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/internal/tenants"
 	"github.com/layercache/layercache/stores/layout"
 )
 
@@ -18,10 +19,11 @@ type Memory struct {
 	// Now is the clock. nil: time.Now. It is set before the first use.
 	Now func() time.Time
 
+	tenants tenants.Of[Memory]
+
 	mu      sync.Mutex // guards what follows
 	threads map[string]*kept
 	last    uint64 // the highest order given
-	tenants map[string]*Memory
 }
 
 // tenant answers a tenant's part of m.
@@ -29,15 +31,7 @@ func (m *Memory) tenant(name string) *Memory {
 	if name == "" {
 		return m
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.tenants == nil {
-		m.tenants = map[string]*Memory{}
-	}
-	if m.tenants[name] == nil {
-		m.tenants[name] = &Memory{Now: m.Now}
-	}
-	return m.tenants[name]
+	return m.tenants.Get(name, func() *Memory { return &Memory{Now: m.Now} })
 }
 
 // kept is a thread in memory.

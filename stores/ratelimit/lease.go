@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/internal/gate"
 	"github.com/layercache/layercache/stores/layout"
 )
 
@@ -193,7 +194,10 @@ func (l *Lease) Close(ctx context.Context) error {
 	n := b.drop()
 	l.mu.Unlock()
 	if !first {
-		return l.wait(ctx)
+		if err := gate.Again(ctx, l.shut); err != nil {
+			return fmt.Errorf("ratelimit: %w", err)
+		}
+		return nil
 	}
 	defer close(l.shut)
 	if f != nil {
@@ -207,21 +211,6 @@ func (l *Lease) Close(ctx context.Context) error {
 	defer l.store.mu.Unlock()
 	delete(l.store.leases, l)
 	return err
-}
-
-// wait waits for the Close that came first.
-func (l *Lease) wait(ctx context.Context) error {
-	select {
-	case <-l.shut:
-		return nil
-	default:
-	}
-	select {
-	case <-l.shut:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // giveBack returns permits of a block, which have left it: to their window, if it goes on, and to no other. After a failure it is

@@ -2,10 +2,10 @@ package registry
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/layercache/layercache/invalidation"
+	"github.com/layercache/layercache/stores/internal/tenants"
 )
 
 // Memory keeps agents in this process's memory: for tests, and for single processes that can lose it. A Store takes its
@@ -16,25 +16,15 @@ type Memory struct {
 	// Now is the clock. nil: time.Now. It is set before the first use.
 	Now func() time.Time
 
-	bus invalidation.Local // of the stores without a Link
-
-	mu    sync.Mutex // guards rooms
-	rooms map[string]*room
+	bus   invalidation.Local // of the stores without a Link
+	rooms tenants.Of[room]
 }
 
 var _ Backend = (*Memory)(nil)
 
 // tenant answers a tenant's room.
 func (m *Memory) tenant(name string) *room {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.rooms == nil {
-		m.rooms = map[string]*room{}
-	}
-	if m.rooms[name] == nil {
-		m.rooms[name] = &room{of: m, agents: map[string]*resident{}}
-	}
-	return m.rooms[name]
+	return m.rooms.Get(name, func() *room { return &room{of: m, agents: map[string]*resident{}} })
 }
 
 // Put implements Backend.

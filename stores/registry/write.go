@@ -10,9 +10,9 @@ import (
 )
 
 // Register stores an agent in place of what is there under its id, begins its TTL and counts as a heartbeat. The zero Status
-// is Available, a LastHeartbeat that is zero, up to the begin of 1970, or still to come is now. It returns when that is in force: no List or Find that begins
-// afterwards, in any process, answers from before it. If ctx ends after the agent is stored, the error holds a
-// *readthrough.NotInForceError.
+// is Available, a LastHeartbeat that is zero, up to the begin of 1970, or still to come is now. It returns when that is in force:
+// no List or Find that begins afterwards, in any process, answers from before it. If ctx ends after the agent is stored, the error
+// holds a *readthrough.NotInForceError.
 func (s *Store) Register(ctx context.Context, a Agent) error {
 	return s.inForce(ctx, "register", func() (*readthrough.Receipt, error) { return s.RegisterAsync(ctx, a) })
 }

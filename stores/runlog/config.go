@@ -27,8 +27,8 @@ type Config struct {
 	// Bound is B: how old a session id in memory may be after its run was deleted. From 10 ms to 1 h; 0: 10 s.
 	Bound time.Duration
 
-	// MaxEvents of a run are kept, and up to a 64th more; a batch has no more events than that. From 1 to 10,000,000; 0: 10,000. Redis packs the events of a batch, up
-	// to 64 or a 64th of these together, which makes batches fast.
+	// MaxEvents of a run are kept, and up to a 64th more; a batch has no more events than that. From 1 to 10,000,000; 0: 10,000.
+	// Redis packs the events of a batch, up to 64 or a 64th of these together, which makes batches fast.
 	MaxEvents int64
 	// MaxAge is when an event goes, with an append an eighth of it later at most, and when a run goes that nobody appends to.
 	// From 1 ms to a year; 0: 7 days.

@@ -36,10 +36,10 @@ func (s *Store) follow(ctx context.Context, run string, after Cursor, yield func
 	if err := s.check(run); err != nil {
 		return err
 	}
-	if !s.enter(&s.followers) {
-		return readthrough.ErrClosed
+	if err := s.followers.Enter(); err != nil {
+		return err
 	}
-	defer s.followers.Done()
+	defer s.followers.Leave()
 	f := follower{store: s, run: run, at: after, woken: make(chan struct{}, 1)}
 	stop, err := s.backend.Watch(run, f.wake) // before the first look, so that nothing comes unseen
 	if err != nil {

@@ -77,10 +77,10 @@ func (s *Store) Import(ctx context.Context, from Original, run string) (Imported
 	if err != nil {
 		return Imported{}, err
 	}
-	if !s.enter(&s.writes) {
-		return Imported{}, readthrough.ErrClosed
+	if err := s.writes.Enter(); err != nil {
+		return Imported{}, err
 	}
-	defer s.writes.Done()
+	defer s.writes.Leave()
 	im := importer{store: s, run: run, source: src}
 	err = im.all(ctx)
 	s.tails.forget(run) // there may be later events, also if it has failed

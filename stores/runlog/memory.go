@@ -8,22 +8,24 @@ import (
 	"time"
 
 	"github.com/layercache/layercache/invalidation"
+	"github.com/layercache/layercache/stores/internal/tenants"
 	"github.com/layercache/layercache/stores/layout"
 )
 
-// Memory keeps runs in this process's memory and loses them with it. Stores of one tenant
-// that share a Memory share its runs: a Store takes its tenant's part of it, and it is a Backend itself, for the tenant "". The
-// zero Memory is ready for use. Safe for concurrent use.
+// Memory keeps runs in this process's memory and loses them with it. Stores of one tenant that share a Memory share its runs: a
+// Store takes its tenant's part of it, and it is a Backend itself, for the tenant "". The zero Memory is ready for use. Safe for
+// concurrent use.
 type Memory struct {
 	// Now is the clock by which events and runs expire. nil: time.Now. Not to be changed while in use.
 	Now func() time.Time
 
 	bus invalidation.Local // of the stores on it
 
+	tenants tenants.Of[Memory]
+
 	mu      sync.Mutex // guards the fields below
 	runs    map[string]*memoryRun
 	watched map[string]map[*watcher]struct{}
-	tenants map[string]*Memory
 }
 
 // tenant answers a tenant's part of m.
@@ -31,15 +33,7 @@ func (m *Memory) tenant(name string) *Memory {
 	if name == "" {
 		return m
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.tenants == nil {
-		m.tenants = map[string]*Memory{}
-	}
-	if m.tenants[name] == nil {
-		m.tenants[name] = &Memory{Now: m.Now}
-	}
-	return m.tenants[name]
+	return m.tenants.Get(name, func() *Memory { return &Memory{Now: m.Now} })
 }
 
 var _ Backend = (*Memory)(nil)

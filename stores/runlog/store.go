@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/layercache/layercache/invalidation"
 	"github.com/layercache/layercache/l2"
 	"github.com/layercache/layercache/readthrough"
+	"github.com/layercache/layercache/stores/internal/gate"
 )
 
 // Limits of one call.
@@ -36,10 +36,8 @@ type Store struct {
 	tails    tails
 
 	closing   chan struct{} // closed by Close
-	mu        sync.Mutex    // guards closed, and writes and followers against Close
-	closed    bool
-	writes    sync.WaitGroup
-	followers sync.WaitGroup
+	writes    gate.Gate     // shut by Close, as the next is
+	followers gate.Gate
 }
 
 // New makes a Store. It does no I/O itself, and Close ends it.
@@ -67,9 +65,9 @@ func New(cfg Config) (*Store, error) {
 //
 // ErrEnded: the run has a terminal event and this is a new one. After readthrough.ErrUnavailable it is unknown whether the
 // event was stored, or will be: as long as its bytes are under way it may come, after a later write has returned too. To append
-// the same Event again is safe if it has an ID, which is stored once, whichever comes first. After any other error nothing was stored and no
-// number was spent, unless it is ErrUndecodable: then the event, or one of its batch, is there already and cannot be read, and
-// the others are stored.
+// the same Event again is safe if it has an ID, which is stored once, whichever comes first. After any other error nothing was
+// stored and no number was spent, unless it is ErrUndecodable: then the event, or one of its batch, is there already and cannot
+// be read, and the others are stored.
 func (s *Store) Append(ctx context.Context, run string, event Event) (Envelope, error) {
 	all, err := s.AppendBatch(ctx, run, []Event{event})
 	if err != nil {
@@ -79,8 +77,8 @@ func (s *Store) Append(ctx context.Context, run string, event Event) (Envelope, 
 }
 
 // AppendBatch is Append of several events in one round trip: all of them are stored, under numbers that follow each other,
-// or none. There are MaxBatch at most, and Config.MaxEvents. An event that is there already gets its first envelope, one that occurs twice the same envelope twice. Without
-// events it does nothing.
+// or none. There are MaxBatch at most, and Config.MaxEvents. An event that is there already gets its first envelope, one that
+// occurs twice the same envelope twice. Without events it does nothing.
 func (s *Store) AppendBatch(ctx context.Context, run string, events []Event) ([]Envelope, error) {
 	if err := s.check(run); err != nil || len(events) == 0 {
 		return nil, err
@@ -92,10 +90,10 @@ func (s *Store) AppendBatch(ctx context.Context, run string, events []Event) ([]
 	if err != nil {
 		return nil, err
 	}
-	if !s.enter(&s.writes) {
-		return nil, readthrough.ErrClosed
+	if err := s.writes.Enter(); err != nil {
+		return nil, err
 	}
-	defer s.writes.Done()
+	defer s.writes.Leave()
 	asked := time.Now()
 	added, err := s.backend.Append(ctx, run, drafts, s.keep)
 	if err != nil {
@@ -242,10 +240,10 @@ func (s *Store) DeleteAsync(ctx context.Context, run string) (*readthrough.Recei
 	if err := s.check(run); err != nil {
 		return nil, err
 	}
-	if !s.enter(&s.writes) {
-		return nil, readthrough.ErrClosed
+	if err := s.writes.Enter(); err != nil {
+		return nil, err
 	}
-	defer s.writes.Done() // Close delivers the message
+	defer s.writes.Leave() // Close delivers the message
 	err := s.backend.Delete(ctx, run)
 	s.tails.forget(run)
 	receipt, lost := s.sessions.InvalidateAsync(ctx, run) // also if the outcome is unknown
@@ -293,42 +291,21 @@ func (s *Store) Ready(ctx context.Context) error {
 	return nil
 }
 
-// enter counts a write or a follower in, unless the store is closed.
-func (s *Store) enter(group *sync.WaitGroup) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	group.Add(1)
-	return true
-}
-
 // Close ends the followers, waits for the writes under way, ends the store's part in the bus, and waits for the followers, all
 // until ctx ends. An Import ends after the batch that is under way, with readthrough.ErrClosed. Calls after Close are
 // readthrough.ErrClosed. Safe to call twice.
 func (s *Store) Close(ctx context.Context) error {
-	s.mu.Lock()
-	if !s.closed {
-		s.closed = true
+	s.followers.Shut()
+	if s.writes.Shut() {
 		close(s.closing)
 	}
-	s.mu.Unlock()
-	written := left(ctx, &s.writes, "a write is still under way") // of a deletion the bus has to tell
-	return errors.Join(written, s.sessions.Close(ctx), left(ctx, &s.followers, "a follower's loop is still busy"))
-}
-
-// left waits until all have left a group, or ctx ends.
-func left(ctx context.Context, group *sync.WaitGroup, otherwise string) error {
-	done := make(chan struct{})
-	go func() { // ends with the group, to which nothing is added any more
-		group.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("runlog: close: %s: %w", otherwise, ctx.Err())
+	var errs []error
+	if err := s.writes.Wait(ctx); err != nil { // of a deletion the bus has to tell
+		errs = append(errs, fmt.Errorf("runlog: %w", err))
 	}
+	errs = append(errs, s.sessions.Close(ctx))
+	if s.followers.Wait(ctx) != nil {
+		errs = append(errs, fmt.Errorf("runlog: close: a follower's loop is still busy: %w", ctx.Err()))
+	}
+	return errors.Join(errs...)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/layercache/layercache/invalidation"
+	"github.com/layercache/layercache/stores/internal/tenants"
 	"github.com/layercache/layercache/stores/layout"
 )
 
@@ -18,10 +19,11 @@ type Memory struct {
 
 	bus invalidation.Local // of the stores without Redis
 
+	tenants tenants.Of[Memory]
+
 	mu      sync.Mutex // guards the fields below
 	records map[ID]memoryRecord
 	sweep   int // as many records as this, and expired ones are looked for
-	tenants map[string]*Memory
 }
 
 // tenant answers a tenant's part of m.
@@ -29,15 +31,7 @@ func (m *Memory) tenant(name string) *Memory {
 	if name == "" {
 		return m
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.tenants == nil {
-		m.tenants = map[string]*Memory{}
-	}
-	if m.tenants[name] == nil {
-		m.tenants[name] = &Memory{Now: m.Now}
-	}
-	return m.tenants[name]
+	return m.tenants.Get(name, func() *Memory { return &Memory{Now: m.Now} })
 }
 
 type memoryRecord struct {
