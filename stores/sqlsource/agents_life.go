@@ -105,7 +105,8 @@ type Contact struct {
 
 // Beat is a heartbeat of many agents in one statement, which moves no version and waits for no row of PostgreSQL's. offline has
 // those that were beaten, and says whether they are to be revived; held are those whose row another transaction holds, and
-// that were not. An id that is in neither has no agent. at is when they were beaten, 0 if none was. Its errors are those of Table.Put, and ErrSilence.
+// that were not. An id that is in neither has no agent. at is when they were beaten, 0 if none was. Its errors are those of
+// Table.Put, and ErrSilence.
 func (a *Agents) Beat(ctx context.Context, ids []string, ttl time.Duration, last Contact) (offline map[string]bool, held []string, at int64, err error) {
 	list, err := idList(ids)
 	if err != nil {
@@ -180,9 +181,9 @@ func (a *Agents) Contact(ctx context.Context, grace time.Duration) (now, since i
 }
 
 // Reap marks the agents offline that were not heard of since a moment, and answers their ids. A heartbeat that there never was is
-// taken for one now, and so is a time that is no number, as SQLite lets other programs write; now is what Contact answered last: who is silent at that time may be marked, and nobody for what
-// happens to the database afterwards. It also removes the rows of agents that are long gone. Its errors are those of
-// Table.Put.
+// taken for one now, and so is a time that is no number, as SQLite lets other programs write; now is what Contact answered last:
+// who is silent at that time may be marked, and nobody for what happens to the database afterwards. It also removes the rows of
+// agents that are long gone. Its errors are those of Table.Put.
 func (a *Agents) Reap(ctx context.Context, now, heard int64) (ids []string, asOf uint64, err error) {
 	source := a.log.source
 	var untimed, expired, silent bool
