@@ -77,7 +77,7 @@ func (a *Agent) check() error {
 		return refused("agent current_load must be from 0 to %d, got %d", maxLoad, a.CurrentLoad)
 	case a.MaxLoad < 0 || a.MaxLoad > maxLoad:
 		return refused("agent max_load must be from 0 to %d, got %d", maxLoad, a.MaxLoad)
-	case a.LastHeartbeat.Year() < 1 || a.LastHeartbeat.Year() > 9999:
+	case a.LastHeartbeat.UTC().Year() < 1 || a.LastHeartbeat.UTC().Year() > 9999:
 		return refused("agent last_heartbeat must be in the years 1 to 9999")
 	}
 	if a.LastHeartbeat.UnixMilli() <= 0 {

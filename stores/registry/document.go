@@ -12,7 +12,7 @@ import (
 
 // MarshalJSON is the original system's document.
 func (a Agent) MarshalJSON() ([]byte, error) {
-	if y := a.LastHeartbeat.Year(); y < 0 || y > 9999 {
+	if y := a.LastHeartbeat.UTC().Year(); y < 0 || y > 9999 {
 		return nil, errors.New("registry: last_heartbeat must be in the years 0 to 9999")
 	}
 	return a.encode(), nil

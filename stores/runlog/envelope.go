@@ -105,6 +105,8 @@ func (e *Envelope) UnmarshalJSON(data []byte) error {
 		return errors.New("an envelope without run_id")
 	case wire.EmittedAt == nil:
 		return errors.New("an envelope without emitted_at")
+	case !written(wire.EmittedAt.UTC()):
+		return errors.New("the emitted_at of an envelope must be from year 0 to 9999 in UTC")
 	}
 	if _, _, err := tagged(wire.Event); err != nil {
 		return err
@@ -116,6 +118,9 @@ func (e *Envelope) UnmarshalJSON(data []byte) error {
 	}
 	return nil
 }
+
+// written says whether RFC 3339 has a form for a time in UTC.
+func written(t time.Time) bool { return t.Year() >= 0 && t.Year() <= 9999 }
 
 // notEnvelope says why in words of its own: those of encoding/json and time quote what they could not read.
 func notEnvelope(err error) error {

@@ -78,7 +78,7 @@ func (e Event) draft(now time.Time) (Draft, error) {
 	if e.EmittedAt.IsZero() {
 		d.EmittedAt = now.UTC()
 	}
-	if y := d.EmittedAt.Year(); y < 0 || y > 9999 {
+	if !written(d.EmittedAt) {
 		return Draft{}, errors.New("runlog: Event.EmittedAt must be from year 0 to 9999")
 	}
 	if kind == RunStarted {

@@ -20,6 +20,9 @@ func FuzzEnvelope(f *testing.F) {
 	f.Add([]byte(`{"event_id":"0197A4B2-1111-7000-8000-0123456789ab","seq":7,"run_id":"r1","session_id":null,"event":"Unit","emitted_at":"2026-11-21T14:00:00+02:00"}`))
 	f.Add([]byte(`{"event_id":"0197a4b2-1111-7000-8000-0123456789ab","seq":1,"run_id":"r","session_id":null,"event":{"A":1},"event":{"B":2},"emitted_at":"2026-11-21T12:00:00Z"}`))
 	f.Add([]byte(`{"event_id":"0197a4b2-1111-7000-8000-0123456789ab","seq":1,"run_id":"r","session_id":null,"event":{"A":",\"emitted_at\":\""},"emitted_at":"2026-11-21T12:00:00Z","seq":2}`))
+	for _, at := range []string{"0000-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"} { // not of years that can be written in UTC
+		f.Add([]byte(`{"event_id":"0197a4b2-1111-7000-8000-0123456789ab","seq":1,"run_id":"r","session_id":null,"event":"U","emitted_at":"` + at + `"}`))
+	}
 	f.Add([]byte(`{}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var slow runlog.Envelope

@@ -43,7 +43,7 @@ func stored(data []byte) (e Envelope, ok bool) {
 	e.Event = bytes.Clone(rest[:end])
 	e.EmittedAt = e.EmittedAt.In(time.UTC)
 	_, _, err = tagged(e.Event)
-	return e, err == nil
+	return e, err == nil && written(e.EmittedAt)
 }
 
 // plain text stands for itself between quotes.
