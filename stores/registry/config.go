@@ -21,7 +21,8 @@ type Config struct {
 	// another.
 	Link *invalidation.Link
 	// Local is the bus of this process, shared with other stores, where there is no Link. nil: that of a *Memory backend, or one
-	// of this store's own.
+	// of this store's own. Without a Link, where the Backend has no log to poll either, nor is there Local, Sole or a *Memory,
+	// nobody would be told, and memory is off: every read asks the Backend.
 	Local *invalidation.Local
 	// Name is the namespace of the bus: letters, digits, '.', '_' and '-', at most 128. "": registry. Stores over one Backend
 	// have the same Name and Tenant.
@@ -154,7 +155,16 @@ func (c Config) age() time.Duration {
 }
 
 // fresh says that memory may not answer at all.
-func (c Config) fresh() bool { return c.Foreign && c.ForeignTTL == 0 }
+func (c Config) fresh() bool { return c.Foreign && c.ForeignTTL == 0 || c.untold() }
+
+// untold says that nobody would be told of what another process changes.
+func (c Config) untold() bool {
+	switch c.Backend.(type) {
+	case *Memory, *Redis:
+		return false // they bring a bus
+	}
+	return c.Link == nil && c.Local == nil && !c.Sole && c.log() == nil
+}
 
 // log is the backend's change log, nil if it has none.
 func (c Config) log() invalidation.Log {

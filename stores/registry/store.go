@@ -39,7 +39,7 @@ func New(cfg Config) (*Store, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Store{done: make(chan struct{}), ended: make(chan struct{})}
+	s := &Store{fresh: cfg.fresh(), done: make(chan struct{}), ended: make(chan struct{})}
 	if r, ok := cfg.Backend.(*Redis); ok && cfg.Link == nil && cfg.Local == nil {
 		link, err := invalidation.NewLink(invalidation.LinkConfig{Client: r.client, Telemetry: cfg.Telemetry})
 		if err != nil {
@@ -57,7 +57,7 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Link == nil && cfg.Local == nil {
 		cfg.Local = &invalidation.Local{Telemetry: cfg.Telemetry}
 	}
-	s.cfg, s.terms, s.fresh, s.backend = cfg, cfg.terms(), cfg.fresh(), cfg.Backend
+	s.cfg, s.terms, s.backend = cfg, cfg.terms(), cfg.Backend
 	var err error
 	if s.cache, err = readthrough.New(cfg.cache()); err != nil {
 		return nil, errors.Join(fmt.Errorf("registry: %w", err), s.end(context.Background()))

@@ -545,3 +545,35 @@ func TestAWriteUnderAnEndedContextSaysThatItIsCommitted(t *testing.T) {
 	}
 	wantList(t, a, "a")
 }
+
+// As the other stores do: else an agent that is gone would be found for MaxAge, and a task be routed to it.
+func TestWhereNobodyIsToldNothingIsAnsweredFromMemory(t *testing.T) {
+	shared := struct{ registry.Backend }{&registry.Memory{}} // a third party's, without a log
+	here, there := open(t, registry.Config{Backend: shared, MaxAge: time.Hour}), open(t, registry.Config{Backend: shared, MaxAge: time.Hour})
+	ctx := t.Context()
+	if err := here.Register(ctx, registry.Agent{ID: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, status := range []registry.Status{registry.Busy, registry.Available, registry.Offline} {
+		if err := here.SetStatus(ctx, "a", status); err != nil {
+			t.Fatal(err)
+		}
+		if a, err := there.Get(ctx, "a"); err != nil || a.Status != status {
+			t.Errorf("Get: %+v, %v; want %s", a, err, status)
+		}
+		all, err := there.List(ctx)
+		if err != nil || all.Len() != 1 || all.At(0).Status != status {
+			t.Errorf("List: %+v, %v; want %s", all, err, status)
+		}
+		found, err := there.Find(ctx, registry.Query{})
+		if err != nil || (found.Len() == 1) != (status == registry.Available) {
+			t.Errorf("Find: %+v, %v while %s", found, err, status)
+		}
+	}
+	if err := here.Deregister(ctx, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := there.List(ctx); err != nil || all.Len() != 0 {
+		t.Errorf("List: %+v, %v", all, err)
+	}
+}
