@@ -4,16 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/layercache/layercache/invalidation"
 	"github.com/layercache/layercache/l2/redistest"
 	"github.com/layercache/layercache/readthrough"
 	"github.com/layercache/layercache/stores/runlog"
@@ -124,83 +121,6 @@ func TestAppendIsOneRoundTripAndSoIsABatch(t *testing.T) {
 	}
 }
 
-// Must not repeat: silent gaps after trimming.
-func TestAReaderWhoAsksForTrimmedEventsIsToldSo(t *testing.T) {
-	everywhere(t, func(t *testing.T, connect func(...change) *runlog.Store) {
-		s := connect(func(c *runlog.Config) { c.MaxEvents = 10 })
-		for range 100 {
-			add(t, s, "r", text("x"))
-		}
-		for _, after := range []uint64{0, 5, 88} {
-			_, err := s.ListAfter(t.Context(), "r", runlog.Cursor{Seq: after}, 10)
-			trimmed, ok := errors.AsType[*runlog.TrimmedError](err)
-			if !ok || !errors.Is(err, runlog.ErrTrimmed) || trimmed.After != after || trimmed.First < 90 || trimmed.First > 91 {
-				t.Fatalf("after %d: %v", after, err)
-			}
-			page, err := s.ListAfter(t.Context(), "r", trimmed.Resume(), 100)
-			if err != nil || page.Events[0].Seq != trimmed.First || page.LastSeq != 100 || len(page.Events) != int(101-trimmed.First) {
-				t.Fatalf("%+v, %v", page, err)
-			}
-		}
-		if p := list(t, s, "r", 91, 100); len(p.Events) != 9 {
-			t.Errorf("%+v", p)
-		}
-		for _, err := range s.Follow(t.Context(), "r", runlog.Cursor{}) {
-			if !errors.Is(err, runlog.ErrTrimmed) {
-				t.Errorf("a follower: %v", err)
-			}
-		}
-	})
-}
-
-// Else nothing goes by age after a failover, until the clock of the new primary is where that of the old one was.
-func TestEventsOfAPrimaryWhoseClockWasAheadGoByAgeToo(t *testing.T) {
-	const age, ahead = 16 * time.Hour, 100 * 24 * time.Hour
-	now := time.Unix(1_800_000_000, 0)
-	for name, test := range map[string]func(t *testing.T, at func(time.Time) *runlog.Store, client redisClient){
-		"appended": func(t *testing.T, at func(time.Time) *runlog.Store, _ redisClient) {
-			add(t, at(now.Add(ahead)), "r", text("1"))
-			add(t, at(now.Add(ahead+age/16)), "r", text("2"))
-			add(t, at(now), "r", text("3"))
-			add(t, at(now.Add(age/2)), "r", text("4"))
-		},
-		"imported": func(t *testing.T, at func(time.Time) *runlog.Store, client redisClient) {
-			for seq, when := range []time.Time{now.Add(ahead), now.Add(ahead + age/16), now, now.Add(age / 2)} {
-				originalEntry(t, client, "r", uint64(seq+1), "s1")
-				imports(t, at(when), client, "r")
-			}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			m, client := redistest.Mini(t)
-			s := open(t, runlog.Config{Backend: onRedis(t, client), MaxAge: age})
-			at := func(when time.Time) *runlog.Store {
-				m.SetTime(when)
-				return s
-			}
-			test(t, at, client)
-			for _, c := range []struct {
-				when  time.Time
-				first uint64
-			}{
-				{now.Add(age + time.Millisecond), 4},
-				{now.Add(age*3/2 + time.Millisecond), 5},
-			} {
-				add(t, at(c.when), "r", text("x"))
-				_, err := s.ListAfter(t.Context(), "r", runlog.Cursor{}, 10)
-				if trimmed, ok := errors.AsType[*runlog.TrimmedError](err); !ok || trimmed.First != c.first {
-					t.Errorf("%s later: %v, want it trimmed up to %d", c.when.Sub(now), err, c.first)
-				}
-			}
-			for _, mark := range strings.Fields(client.HGet(t.Context(), "{runs:r}:meta", "marks").Val()) {
-				if _, ms, _ := strings.Cut(mark, ":"); ms > fmt.Sprint(now.Add(2*age).UnixMilli()) {
-					t.Errorf("the mark %s has stayed", mark)
-				}
-			}
-		})
-	}
-}
-
 // Must not repeat: entries that cannot be decoded skipped silently.
 func TestAnUndecodableEntryIsNamedAndEndsThePageBeforeIt(t *testing.T) {
 	server := redistest.Start(t)
@@ -273,72 +193,6 @@ func TestAnUndecodableEntryIsNamedAndEndsThePageBeforeIt(t *testing.T) {
 	}
 }
 
-// Must not repeat: keys without any retention.
-func TestEveryKeyExpires(t *testing.T) {
-	server := redistest.Start(t)
-	client := server.Client()
-	s := open(t, runlog.Config{Backend: onRedis(t, client), MaxAge: time.Hour, KeepAfterEnd: time.Minute})
-	old := original(t, client, "old", 3, "s")
-	check := func(what string, most time.Duration) {
-		t.Helper()
-		keys := client.Keys(t.Context(), "{runs:*").Val()
-		if len(keys) == 0 {
-			t.Fatal("there are no keys")
-		}
-		for _, key := range keys {
-			if ttl := client.PTTL(t.Context(), key).Val(); ttl <= 0 || ttl > most {
-				t.Errorf("%s: %s expires in %s", what, key, ttl)
-			}
-		}
-	}
-	add(t, s, "r", text("0"))
-	check("after an append", time.Hour)
-	add(t, s, "r", end())
-	check("after the end", time.Minute)
-	add(t, s, "r2", texts(64)...)
-	if _, err := s.Import(t.Context(), runlog.Original{Client: client}, old); err != nil {
-		t.Fatal(err)
-	}
-	check("after an import", time.Hour)
-	for _, key := range client.Keys(t.Context(), "*").Val() {
-		if !strings.HasPrefix(key, "{runs:") && !strings.HasPrefix(key, "run:") {
-			t.Errorf("%s is left", key)
-		}
-	}
-}
-
-// Else there is a moment at which some of them are gone, and the run is damaged instead of over. That Redis 7.0 does not have
-// one time for a whole script shows in one of some hundred runs only; what shows in each is that the time is told, and not how
-// long it is until then.
-func TestTheKeysOfARunExpireAtOneTime(t *testing.T) {
-	server := redistest.Start(t)
-	client := server.Client()
-	s := open(t, runlog.Config{Backend: onRedis(t, client), MaxAge: time.Hour, KeepAfterEnd: time.Minute})
-	before := redistest.CountCommands(t, client)
-	for i := range 100 {
-		run := fmt.Sprint("r", i)
-		if i%2 == 0 {
-			add(t, s, run, text("x"))
-		} else {
-			imports(t, s, client, original(t, client, run, 1, "s"))
-		}
-		if i%4 > 1 {
-			add(t, s, run, end())
-		}
-		at := map[time.Duration]bool{}
-		for _, key := range []string{"events", "meta", "ids"} {
-			at[client.PExpireTime(t.Context(), "{runs:"+run+"}:"+key).Val()] = true
-		}
-		if len(at) != 1 {
-			t.Errorf("%s expires at %v", run, at)
-		}
-	}
-	if got := redistest.CountCommands(t, client).Since(before); got["pexpire"] != 0 || got["pexpireat"] == 0 || got["pexpireat"]%3 != 0 {
-		t.Errorf("%v", got)
-	}
-}
-
-// Must not repeat: no way to delete a run.
 func TestTenantsOfAMemoryDoNotSeeEachOther(t *testing.T) {
 	shared := &runlog.Memory{}
 	as := func(tenant string) *runlog.Store { return open(t, runlog.Config{Backend: shared, Tenant: tenant}) }
@@ -355,6 +209,7 @@ func TestTenantsOfAMemoryDoNotSeeEachOther(t *testing.T) {
 	}
 }
 
+// Must not repeat: no way to delete a run.
 func TestADeletedRunIsGoneInAllProcesses(t *testing.T) {
 	everywhere(t, func(t *testing.T, connect func(...change) *runlog.Store) {
 		s, other := connect(), connect(func(c *runlog.Config) { c.TailTTL = -1 })
@@ -381,100 +236,6 @@ func TestADeletedRunIsGoneInAllProcesses(t *testing.T) {
 		if err := s.Delete(t.Context(), "r"); err != nil {
 			t.Error(err)
 		}
-	})
-}
-
-func TestARunThatWasStartedHasASessionAlsoBesideALoadFromBefore(t *testing.T) {
-	server := redistest.Start(t)
-	for name, backend := range map[string]runlog.Backend{"memory": &runlog.Memory{}, "redis": onRedis(t, server.Client())} {
-		t.Run(name, func(t *testing.T) {
-			backend := &late{Backend: backend}
-			s := linked(t, server.Client(), func(c *runlog.Config) { c.Backend, c.Bound = backend, time.Hour })
-			redistest.Eventually(t, patience, "lease", func() bool { return s.Ready(t.Context()) == nil })
-			answered := make(chan error, 1)
-			during(t, backend, func() { _, _ = s.Session(t.Context(), "r") }, func() {
-				add(t, s, "r", start("s1"))
-				go func() {
-					id, err := s.Session(t.Context(), "r")
-					if err == nil && id != "s1" {
-						err = errors.New(id)
-					}
-					answered <- err
-				}()
-				select {
-				case err := <-answered:
-					answered <- err
-				case <-time.After(50 * time.Millisecond): // it has joined the load
-				}
-			})
-			if err := <-answered; err != nil {
-				t.Error(err)
-			}
-		})
-	}
-}
-
-// Else it would be the session of the run before, whatever Config.TTL is: nobody tells that a run has come to its end.
-func TestASessionInMemoryDoesNotOutliveAnEndedRun(t *testing.T) {
-	everywhere(t, func(t *testing.T, connect func(...change) *runlog.Store) {
-		s := connect(func(c *runlog.Config) { c.KeepAfterEnd, c.TTL = 50*time.Millisecond, time.Hour })
-		add(t, s, "r", start("s1"))
-		redistest.Eventually(t, patience, "session", func() bool {
-			id, err := s.Session(t.Context(), "r")
-			return err == nil && id == "s1"
-		})
-		add(t, s, "r", end())
-		redistest.Eventually(t, patience, "end of the run", func() bool {
-			p, err := s.ListAfter(t.Context(), "r", runlog.Cursor{}, 1)
-			if err != nil && !errors.Is(err, runlog.ErrDamaged) { // to a miniredis the same end is another for each key, by microseconds
-				t.Fatal(err)
-			}
-			return err == nil && p.LastSeq == 0
-		})
-		add(t, s, "r", start("s2"))
-		redistest.Eventually(t, patience, "session of the run that was begun anew", func() bool {
-			id, err := s.Session(t.Context(), "r")
-			return err == nil && id == "s2"
-		})
-	})
-}
-
-// Nor one that nobody has appended to for MaxAge.
-func TestASessionInMemoryDoesNotOutliveARunThatExpires(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, err := runlog.New(runlog.Config{Backend: &runlog.Memory{}, MaxAge: time.Minute, TTL: time.Hour})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = s.Close(context.Background()) }()
-		add(t, s, "r", start("s1"))
-		for range 2 {
-			if id, err := s.Session(t.Context(), "r"); id != "s1" || err != nil {
-				t.Fatal(id, err)
-			}
-			<-time.After(29 * time.Second)
-		}
-		<-time.After(2 * time.Second)
-		if id, err := s.Session(t.Context(), "r"); !errors.Is(err, readthrough.ErrNotFound) {
-			t.Errorf("%q, %v", id, err)
-		}
-	})
-}
-
-func TestADeletionThatNobodyIsToldOfLeavesASessionForTTL(t *testing.T) {
-	client := redistest.Start(t).Client()
-	s := linked(t, client, func(c *runlog.Config) { c.TTL, c.Bound = 50*time.Millisecond, time.Hour })
-	redistest.Eventually(t, patience, "lease", func() bool { return s.Ready(t.Context()) == nil })
-	add(t, s, "r", start("s1"))
-	if id, err := s.Session(t.Context(), "r"); id != "s1" || err != nil {
-		t.Fatal(id, err)
-	}
-	if err := onRedis(t, client).Delete(t.Context(), "r"); err != nil { // and is killed
-		t.Fatal(err)
-	}
-	redistest.Eventually(t, patience, "end of the session", func() bool {
-		_, err := s.Session(t.Context(), "r")
-		return errors.Is(err, readthrough.ErrNotFound)
 	})
 }
 
@@ -526,31 +287,6 @@ func TestLastIsTheTailAndNeverBehindOwnAppends(t *testing.T) {
 	})
 }
 
-func TestSessionAndTailComeFromMemory(t *testing.T) {
-	server := redistest.Start(t)
-	client := server.Client()
-	s := linked(t, client, func(c *runlog.Config) { c.Bound, c.TailTTL = time.Hour, 10*time.Second })
-	add(t, s, "r", start("s1"))
-	if err := s.Ready(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Session(t.Context(), "r"); err != nil {
-		t.Fatal(err)
-	}
-	before := redistest.CountCommands(t, client)
-	for range 100 {
-		if id, err := s.Session(t.Context(), "r"); id != "s1" || err != nil {
-			t.Fatal(id, err)
-		}
-		if e, err := s.Last(t.Context(), "r"); e.Seq != 1 || err != nil {
-			t.Fatal(e, err)
-		}
-	}
-	if got := redistest.CountCommands(t, client).Since(before); got["xrevrange"] != 0 {
-		t.Errorf("%v", got)
-	}
-}
-
 func TestAnUnknownRunIsEmptyAndNotAnError(t *testing.T) {
 	everywhere(t, func(t *testing.T, connect func(...change) *runlog.Store) {
 		s := connect()
@@ -571,152 +307,6 @@ func TestAnUnknownRunIsEmptyAndNotAnError(t *testing.T) {
 			t.Error(id, err)
 		}
 	})
-}
-
-func TestWrongInputIsRefusedBeforeAnything(t *testing.T) {
-	s := open(t, runlog.Config{Backend: &runlog.Memory{}})
-	for _, run := range []string{"", strings.Repeat("x", 1025), "\xff"} {
-		_, appendErr := s.Append(t.Context(), run, text("x"))
-		_, listErr := s.ListAfter(t.Context(), run, runlog.Cursor{}, 1)
-		_, lastErr := s.Last(t.Context(), run)
-		_, sessionErr := s.Session(t.Context(), run)
-		_, importErr := s.Import(t.Context(), runlog.Original{}, run)
-		for _, err := range []error{appendErr, listErr, lastErr, sessionErr, importErr, s.Delete(t.Context(), run)} {
-			if !errors.Is(err, readthrough.ErrInvalidKey) {
-				t.Errorf("%.9q: %v", run, err)
-			}
-		}
-	}
-	for what, e := range map[string]runlog.Event{
-		"nothing":      {},
-		"no JSON":      {Body: json.RawMessage(`{"A":`)},
-		"no tag":       {Body: json.RawMessage(`{}`)},
-		"two tags":     {Body: json.RawMessage(`{"A":1,"B":2}`)},
-		"a list":       {Body: json.RawMessage(`[1]`)},
-		"too long":     {Body: json.RawMessage(`{"A":"` + strings.Repeat("x", runlog.MaxEvent) + `"}`)},
-		"a far year":   {Body: json.RawMessage(`"A"`), EmittedAt: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)},
-		"odd session":  {Body: json.RawMessage(`{"RunStarted":{"session_id":7}}`)},
-		"half session": {Body: json.RawMessage(`{"RunStarted":{"session_id":"\ud800"}}`)},
-		"no text":      start("\xff"),
-		"long session": start(strings.Repeat("s", runlog.MaxSession+1)),
-	} {
-		if _, err := s.AppendBatch(t.Context(), "r", []runlog.Event{text("x"), e}); err == nil {
-			t.Errorf("%s is accepted", what)
-		}
-	}
-	if _, err := s.AppendBatch(t.Context(), "r", texts(runlog.MaxBatch+1)); err == nil {
-		t.Error("a batch of any size is accepted")
-	}
-	if _, err := s.ListAfter(t.Context(), "r", runlog.Cursor{}, 0); err == nil {
-		t.Error("a limit of 0 is accepted")
-	}
-	if all, err := s.AppendBatch(t.Context(), "r", nil); all != nil || err != nil {
-		t.Errorf("%v, %v", all, err)
-	}
-	if p := list(t, s, "r", 0, 10); p.LastSeq != 0 {
-		t.Errorf("%+v", p)
-	}
-}
-
-// Else the ids of its first events would be forgotten at once, and appended again it would be stored again.
-// Else it would be there for ever and unreadable where an id of its envelope is not plain ASCII.
-func TestAnEventTooDeepForAnEnvelopeIsRefused(t *testing.T) {
-	s := open(t, runlog.Config{Backend: &runlog.Memory{}})
-	nested := func(levels int) runlog.Event {
-		return runlog.Event{Body: json.RawMessage(`{"A":` + strings.Repeat("[", levels-1) + strings.Repeat("]", levels-1) + `}`)}
-	}
-	for _, run := range []string{"r", "ü"} {
-		deep := add(t, s, run, nested(9999))[0]
-		if p := list(t, s, run, 0, 1); string(p.Events[0].Event) != string(deep.Event) {
-			t.Errorf("%s: it is read as something else", run)
-		}
-		if _, err := json.Marshal(deep); err != nil {
-			t.Errorf("%s: %v", run, err)
-		}
-		if _, err := s.Append(t.Context(), run, nested(10_000)); err == nil || errors.Is(err, readthrough.ErrUnavailable) {
-			t.Errorf("%s: %v", run, err)
-		}
-		if p := list(t, s, run, 0, 10); p.LastSeq != 1 {
-			t.Errorf("%s: it is stored", run)
-		}
-	}
-}
-
-func TestABatchIsRefusedThatARunWouldNotKeep(t *testing.T) {
-	everywhere(t, func(t *testing.T, connect func(...change) *runlog.Store) {
-		s := connect(func(c *runlog.Config) { c.MaxEvents = 10 })
-		if _, err := s.AppendBatch(t.Context(), "r", texts(11)); err == nil || !strings.Contains(err.Error(), "Config.MaxEvents") {
-			t.Errorf("%v", err)
-		}
-		events := texts(10)
-		for range 2 {
-			if all := add(t, s, "r", events...); all[0].Seq != 1 || all[9].Seq != 10 {
-				t.Errorf("%+v", all)
-			}
-		}
-	})
-}
-
-func TestConfigsAreRefusedByField(t *testing.T) {
-	client := mini(t)
-	link, err := invalidation.NewLink(invalidation.LinkConfig{Client: client})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for field, set := range map[string]change{
-		"Backend ":     func(c *runlog.Config) { c.Backend = nil },
-		"Link ":        func(c *runlog.Config) { c.Link, c.Local = link, &invalidation.Local{} },
-		"Name ":        func(c *runlog.Config) { c.Name = "a:b" },
-		"Tenant ":      func(c *runlog.Config) { c.Tenant = "secret*" },
-		"Bound ":       func(c *runlog.Config) { c.Bound = 1 },
-		"MaxEvents ":   func(c *runlog.Config) { c.MaxEvents = -1 },
-		"MaxAge ":      func(c *runlog.Config) { c.MaxAge = time.Microsecond },
-		"KeepAfterEnd": func(c *runlog.Config) { c.KeepAfterEnd = -1 },
-		"TTL ":         func(c *runlog.Config) { c.TTL = -1 },
-		"TailTTL ":     func(c *runlog.Config) { c.TailTTL = time.Minute },
-		"MaxEntries ":  func(c *runlog.Config) { c.MaxEntries = -1 },
-		"Poll ":        func(c *runlog.Config) { c.Poll = time.Hour },
-		"Patience ":    func(c *runlog.Config) { c.Patience = 48 * time.Hour },
-	} {
-		cfg := runlog.Config{Backend: &runlog.Memory{}}
-		set(&cfg)
-		s, err := runlog.New(cfg)
-		if err == nil {
-			_ = s.Close(t.Context())
-		}
-		if err == nil || !strings.HasPrefix(err.Error(), "runlog: Config."+field) || strings.Contains(err.Error(), "secret") ||
-			cfg.Validate() == nil {
-			t.Errorf("%s: %v", field, err)
-		}
-	}
-	for field, cfg := range map[string]runlog.RedisConfig{
-		"Client": {}, "Prefix": {Client: client, Prefix: "a:b"}, "Tenant": {Client: client, Tenant: "secret:"},
-	} {
-		if _, err := runlog.NewRedis(cfg); err == nil || !strings.HasPrefix(err.Error(), "runlog: RedisConfig."+field) ||
-			strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s: %v", field, err)
-		}
-	}
-}
-
-// Else its processes would not hear each other's deletions.
-func TestATenantIsTheBackends(t *testing.T) {
-	client := mini(t)
-	for _, its := range []string{"", "a"} {
-		b, err := runlog.NewRedis(runlog.RedisConfig{Client: client, Tenant: its})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, tenant := range []string{"", "a", "secret"} {
-			err := runlog.Config{Backend: b, Tenant: tenant}.Validate()
-			if (err == nil) != (tenant == its) {
-				t.Errorf("%q over the Backend of %q: %v", tenant, its, err)
-			}
-			if err != nil && (!strings.HasPrefix(err.Error(), "runlog: Config.Tenant ") || strings.Contains(err.Error(), "secret")) {
-				t.Error(err)
-			}
-		}
-	}
 }
 
 func TestTenantsAreApart(t *testing.T) {
@@ -775,21 +365,6 @@ func TestCallsAfterCloseAreErrClosed(t *testing.T) {
 	for _, err := range []error{appendErr, listErr, lastErr, sessionErr, s.Delete(t.Context(), "r"), s.Ready(t.Context())} {
 		if !errors.Is(err, readthrough.ErrClosed) {
 			t.Error(err)
-		}
-	}
-}
-
-func TestTheSessionIsExactlyTheMemberSessionID(t *testing.T) {
-	s := open(t, runlog.Config{Backend: &runlog.Memory{}})
-	for payload, want := range map[string]string{
-		`{"session_id":"s1","Session_ID":"other"}`: "s1",
-		`{"Session_ID":7}`:                         "",
-		`{"session_id":null}`:                      "",
-		`{"session_id":"\ud83d\ude00"}`:            "\U0001F600",
-	} {
-		e := runlog.Event{Body: json.RawMessage(`{"RunStarted":` + payload + `}`)}
-		if got := add(t, s, payload, e)[0]; got.SessionID != want {
-			t.Errorf("%s: %q", payload, got.SessionID)
 		}
 	}
 }
