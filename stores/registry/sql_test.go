@@ -382,6 +382,8 @@ func TestHeartbeatsMoveNoVersionAndChangesByForeignProgramsAreSeen(t *testing.T)
 				{"UPDATE layercache_agents SET current_load = 2 WHERE agent_id = 'a'", func(all registry.Agents) bool { return all.Len() == 1 && all.At(0).CurrentLoad == 2 }},
 				{"UPDATE layercache_agents SET status = 'busy' WHERE agent_id = 'a'", func(all registry.Agents) bool { return all.Len() == 1 && all.At(0).Status == registry.Busy }},
 				{"INSERT INTO layercache_agents (agent_id, capabilities) VALUES ('b', '[\"go\"]')", func(all registry.Agents) bool { return all.Len() == 2 && all.At(1).Capabilities.Has("go") }},
+				{"UPDATE layercache_agents SET expires_ms = 1 WHERE agent_id = 'b'", func(all registry.Agents) bool { return all.Len() == 1 && all.At(0).ID == "a" }},
+				{"UPDATE layercache_agents SET expires_ms = 9000000000000 WHERE agent_id = 'b'", func(all registry.Agents) bool { return all.Len() == 2 }},
 				{"DELETE FROM layercache_agents WHERE agent_id = 'a'", func(all registry.Agents) bool { return all.Len() == 1 && all.At(0).ID == "b" }},
 				{"UPDATE layercache_agents SET agent_id = 'c' WHERE agent_id = 'b'", func(all registry.Agents) bool { return all.Len() == 1 && all.At(0).ID == "c" }},
 				{"DELETE FROM layercache_agents", func(all registry.Agents) bool { return all.Len() == 0 }},

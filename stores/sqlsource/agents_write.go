@@ -202,7 +202,7 @@ func (a *Agents) signed(ctx context.Context, op string, do func(*sql.Conn) (chan
 		return conn.QueryRowContext(ctx, a.log.sql.head).Scan(&asOf)
 	})
 	if err != nil && !isUnknownOutcome(err) {
-		err = named(op, err)
+		err = failed(op, err)
 	}
 	return asOf, err
 }

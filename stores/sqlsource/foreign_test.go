@@ -224,3 +224,35 @@ func TestForeignWriterNeedsNoRightsButOnTheTable(t *testing.T) {
 		t.Fatalf("logged %q, want x", got)
 	}
 }
+
+// Who may make a table of his own could else write to every tenant's log, or hold up all writers.
+func TestNobodyElseMayCallTheFunctionsOfTheLog(t *testing.T) {
+	d := newPostgres(t)
+	pgtest.Exec(t, d.url, `CREATE ROLE stranger; GRANT USAGE, CREATE ON SCHEMA public TO stranger`)
+	t.Cleanup(func() {
+		if _, err := d.db.Exec("DROP OWNED BY stranger; DROP ROLE stranger"); err != nil {
+			t.Error(err)
+		}
+	})
+	conn, err := d.db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(t.Context(), "SET ROLE stranger; CREATE TABLE own (id text)"); err != nil {
+		t.Fatal(err)
+	}
+	for _, call := range []string{
+		"SELECT layercache_log('policies', 'acme', ARRAY['x'])",
+		"CREATE TRIGGER t BEFORE INSERT ON own FOR EACH STATEMENT EXECUTE FUNCTION layercache_next('policies')",
+		"CREATE TRIGGER t AFTER INSERT ON own REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION layercache_policies_log()",
+		"CREATE TRIGGER t AFTER INSERT ON own REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION layercache_agents_log()",
+	} {
+		if _, err := conn.ExecContext(t.Context(), call); err == nil || !strings.Contains(err.Error(), "42501") {
+			t.Errorf("%s: %v, want that it is not permitted", call, err)
+		}
+	}
+	if _, err := conn.ExecContext(t.Context(), "RESET ROLE"); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ FROM due WHERE {row}`
 	// one of the whole table (SQLite). A claim may end in the midst of a version: only the ids it holds were delivered, but
 	// each of them as of the claim's highest version. One that holds a row of the whole table delivers everything.
 	markedRows       = ` AND NOT whole`
-	deliveredRows    = ` AND NOT whole AND id IN {ids:$4}`
+	deliveredRows    = ` AND NOT whole AND {id in hex:$4}`
 	deliveredAllRows = ``
 
 	// A delivery of all records includes every change up to its version. It replaces the epoch, so rows delivered before
@@ -186,7 +187,11 @@ func (o *outbox) delivered(ctx context.Context, c claim, epoch string) error {
 		_, includedErr := o.log.source.exec(ctx, o.sql.included, o.log.tenant, epoch, c.asOf)
 		return errors.Join(err, includedErr)
 	}
-	ids, err := json.Marshal(c.ids)
+	digits := make([]string, len(c.ids)) // the ids themselves may be no UTF-8 in SQLite, and then JSON has other ones
+	for i, id := range c.ids {
+		digits[i] = fmt.Sprintf("%X", id)
+	}
+	ids, err := json.Marshal(digits)
 	if err != nil {
 		return err
 	}

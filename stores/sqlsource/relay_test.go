@@ -313,3 +313,17 @@ func TestRelayConfigIsRefusedByName(t *testing.T) {
 		}
 	}
 }
+
+// SQLite takes any bytes for a text. JSON does not: the row would be delivered again and again, and nothing behind it be trimmed.
+func TestAnIDThatIsNoTextIsDeliveredOnceAndTrimmed(t *testing.T) {
+	for name, id := range map[string]string{"not UTF-8": "CAST(x'61ff' AS TEXT)", "NUL": "'a' || char(0) || 'b'"} {
+		t.Run(name, func(t *testing.T) {
+			d := newSQLite(t)
+			b := &bus{epoch: "e1"}
+			d.relay(t, b, nil)
+			d.exec(t, "INSERT INTO layercache_policies (agent_id, document) VALUES ("+id+", '{}')")
+			d.exec(t, "INSERT INTO layercache_policies (agent_id, document) VALUES ('after', '{}')")
+			eventually(t, interval+slack, "both are known as delivered", func() bool { return d.count(t, "delivered_ms = 0") == 0 })
+		})
+	}
+}

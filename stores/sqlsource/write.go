@@ -129,6 +129,6 @@ func (l *Log) writeSQLite(ctx context.Context, op, writer, query string, args ..
 	case errors.As(err, &unknown):
 		return 0, 0, err
 	default:
-		return 0, 0, named(op, err)
+		return 0, 0, failed(op, err)
 	}
 }

@@ -107,3 +107,23 @@ func TestFailedPutLeavesNoTrace(t *testing.T) {
 		}
 	})
 }
+
+// Else it would look like an absent record.
+func TestAMissingVersionRowIsNotErrNoRows(t *testing.T) {
+	each(t, func(t *testing.T, d *database) {
+		d.exec(t, "DELETE FROM layercache_versions")
+		agents, err := d.source.Agents("", "w")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, putErr := d.table.Put(t.Context(), "x", []byte("{}"), "w")
+		_, _, deleteErr := d.table.Delete(t.Context(), "x", "w")
+		_, _, removeErr := agents.Delete(t.Context(), "x")
+		_, _, reapErr := agents.Reap(t.Context(), 2, 1)
+		for what, err := range map[string]error{"put": putErr, "delete": deleteErr, "delete agent": removeErr, "reap": reapErr} {
+			if errors.Is(err, sql.ErrNoRows) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	})
+}

@@ -10,7 +10,7 @@
 --      layercache_log('name', tenant, ids) for each tenant of the transition tables, with at most 65 of its ids;
 --   5. BEFORE TRUNCATE, it calls layercache_log('name', tenant, NULL) for each tenant that has records, from a trigger
 --      whose name comes after layercache_next, as triggers fire in the order of their names;
---   6. all of them are ENABLE ALWAYS.
+--   6. all of them are ENABLE ALWAYS, and its function and they belong to the owner of this schema, who alone may call these.
 -- Nothing else moves a version or writes the outbox.
 
 -- One version for all tenants of a table: writers queue on one row and no version is given twice, so the versions of
@@ -105,3 +105,7 @@ BEGIN
 		PERFORM pg_notify('layercache', of_table);
 	END IF;
 END $$;
+
+-- Who may make a table of his own could else write to the log of any tenant, or hold the version row against all writers. To fire
+-- triggers that are there takes no right to their functions.
+REVOKE EXECUTE ON FUNCTION layercache_next(), layercache_log(text, text, text[]) FROM PUBLIC;

@@ -33,6 +33,8 @@ BEGIN
 	RETURN NULL;
 END $$;
 
+REVOKE EXECUTE ON FUNCTION layercache_policies_log() FROM PUBLIC;
+
 CREATE TRIGGER layercache_next BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON layercache_policies
 	FOR EACH STATEMENT EXECUTE FUNCTION layercache_next('policies');
 CREATE TRIGGER layercache_truncate BEFORE TRUNCATE ON layercache_policies

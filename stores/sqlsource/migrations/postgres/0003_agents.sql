@@ -27,7 +27,9 @@ CREATE TABLE layercache_agents_life (
 
 INSERT INTO layercache_versions (tbl) VALUES ('agents');
 
--- Of an update, those rows that differ in more than the heartbeat, or that come back from being gone.
+-- Of an update, those rows that differ in more than the heartbeat, or that it ends or brings back. What changes expires_ms alone
+-- may end or bring back an agent, and takes a version for that alone; only then, as a heartbeat shall queue on nobody. It has the
+-- records by then, so that it and another writer may wait for each other: the database ends one of them then.
 CREATE FUNCTION layercache_agents_log() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
@@ -42,6 +44,8 @@ BEGIN
 			SELECT tenant, agent_id, row_number() OVER (PARTITION BY tenant) AS n FROM old_rows
 		) changed WHERE n <= 65 GROUP BY tenant;
 	ELSIF TG_OP = 'UPDATE' THEN
+		UPDATE layercache_versions SET version = version + 1 WHERE tbl = 'agents' AND xmin <> pg_current_xact_id()::xid AND EXISTS (
+			SELECT 1 FROM old_rows o JOIN new_rows n USING (tenant, agent_id) WHERE (o.expires_ms > ms) <> (n.expires_ms > ms));
 		PERFORM layercache_log('agents', tenant, array_agg(agent_id)) FROM (
 			SELECT tenant, agent_id, row_number() OVER (PARTITION BY tenant) AS n FROM (
 				SELECT o.tenant, o.agent_id FROM old_rows o LEFT JOIN new_rows n USING (tenant, agent_id)
@@ -56,6 +60,8 @@ BEGIN
 	END IF;
 	RETURN NULL;
 END $$;
+
+REVOKE EXECUTE ON FUNCTION layercache_agents_log() FROM PUBLIC;
 
 CREATE TRIGGER layercache_next BEFORE INSERT OR DELETE OR TRUNCATE
 	OR UPDATE OF tenant, agent_id, name, capabilities, status, current_load, max_load, extra ON layercache_agents

@@ -34,12 +34,13 @@ BEGIN
 	INSERT INTO layercache_changed (tbl, tenant, id) VALUES ('agents', NEW.tenant, NEW.agent_id);
 END;
 
--- Those rows that differ in more than the heartbeat, or that come back from being gone.
+-- Those rows that differ in more than the heartbeat, or that it ends or brings back.
 CREATE TRIGGER layercache_agents_update
-AFTER UPDATE OF tenant, agent_id, name, capabilities, status, current_load, max_load, extra ON layercache_agents
+AFTER UPDATE OF tenant, agent_id, name, capabilities, status, current_load, max_load, extra, expires_ms ON layercache_agents
 WHEN (OLD.tenant, OLD.agent_id, OLD.name, OLD.capabilities, OLD.status, OLD.current_load, OLD.max_load, OLD.extra)
 	IS NOT (NEW.tenant, NEW.agent_id, NEW.name, NEW.capabilities, NEW.status, NEW.current_load, NEW.max_load, NEW.extra)
-	OR OLD.expires_ms <= CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)
+	OR (OLD.expires_ms > CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER))
+		<> (NEW.expires_ms > CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER))
 BEGIN
 	INSERT INTO layercache_changed (tbl, tenant, id)
 		SELECT 'agents', OLD.tenant, OLD.agent_id WHERE (OLD.tenant, OLD.agent_id) <> (NEW.tenant, NEW.agent_id);
