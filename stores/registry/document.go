@@ -75,6 +75,7 @@ func (a *Agent) decode(doc string) error {
 	if halves(doc) {
 		return errJSON
 	}
+	var unknown strings.Builder
 	err := members(doc, func(raw, name, value, text string) (err error) {
 		switch name {
 		case "id":
@@ -96,7 +97,8 @@ func (a *Agent) decode(doc string) error {
 			if !json.Valid([]byte(value)) {
 				return errJSON
 			}
-			a.unknown += "," + raw
+			unknown.WriteByte(',')
+			unknown.WriteString(raw)
 		}
 		if err != nil {
 			return fmt.Errorf("member %s: %w", name, err)
@@ -106,6 +108,7 @@ func (a *Agent) decode(doc string) error {
 	if err != nil {
 		return fmt.Errorf("registry: not the document of an agent: %w", err)
 	}
+	a.unknown = unknown.String()
 	return nil
 }
 

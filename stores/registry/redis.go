@@ -108,7 +108,7 @@ var (
 	beatScript   = layout.NewScript(layout.Primary + clockLua + lifeLua + documentLua + beatLua)
 	getScript    = layout.NewScript(layout.Primary + "return redis.pcall('GET', KEYS[1])")
 	updateScript = layout.NewScript(layout.Primary + documentLua + updateLua)
-	deleteScript = layout.NewScript(deleteLua)
+	deleteScript = layout.NewScript(documentLua + deleteLua)
 	listScript   = layout.NewScript(layout.Primary + clockLua + listLua)
 	reapScript   = layout.NewScript(clockLua + lifeLua + documentLua + reapLua)
 	flushScript  = layout.NewScript(flushLua)

@@ -25,6 +25,7 @@ const sweepMin = 1024
 // resident is an agent in memory.
 type resident struct {
 	agent Agent
+	heard time.Time // as LastHeartbeat, on the clock that nobody sets: else a step of the other would be a silence
 	gone  time.Time // without a further sign of life
 }
 
@@ -64,7 +65,7 @@ func (m *room) Put(ctx context.Context, a Agent, terms Terms) (Agent, uint64, er
 		a.LastHeartbeat = now
 	}
 	a.LastHeartbeat = a.LastHeartbeat.Round(0).UTC()
-	m.agents[a.ID] = &resident{agent: a, gone: now.Add(terms.TTL)}
+	m.agents[a.ID] = &resident{agent: a, heard: now.Add(a.LastHeartbeat.Sub(now)), gone: now.Add(terms.TTL)}
 	if len(m.agents) > max(m.sweep, sweepMin) {
 		for id := range m.agents {
 			_, _ = m.live(id, now) // frees it
@@ -131,7 +132,7 @@ func (m *room) Beat(ctx context.Context, id string, terms Terms) (bool, uint64, 
 		return false, 0, err
 	}
 	m.life.touch(now, terms.Grace, true)
-	r.agent.LastHeartbeat = now.Round(0).UTC()
+	r.agent.LastHeartbeat, r.heard = now.Round(0).UTC(), now
 	r.gone = now.Add(terms.TTL)
 	revived := r.agent.Status == Offline
 	if revived {
@@ -166,7 +167,7 @@ func (m *room) Reap(ctx context.Context, silence time.Duration, terms Terms) ([]
 	}
 	for id := range m.agents {
 		r, err := m.live(id, now)
-		if err == nil && r.agent.Status != Offline && now.Sub(r.agent.LastHeartbeat) > silence {
+		if err == nil && r.agent.Status != Offline && now.Sub(r.heard) > silence {
 			r.agent.Status = Offline
 			ids = append(ids, id)
 		}

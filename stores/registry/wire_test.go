@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -311,6 +312,27 @@ func TestAKeyThatIsNoAgentsBreaksNothing(t *testing.T) {
 	}
 }
 
+// Else one record of another program would hold up every list, and reading it does not end with the load's time.
+func TestWhatReadingARecordTakesGrowsWithItsLengthAlone(t *testing.T) {
+	const members = 10_000
+	var doc strings.Builder
+	doc.WriteString(`{"id":"a"`)
+	for i := range members {
+		fmt.Fprintf(&doc, `,"m%d":0`, i)
+	}
+	doc.WriteString("}")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	var a registry.Agent
+	if err := a.UnmarshalJSON([]byte(doc.String())); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if taken := after.TotalAlloc - before.TotalAlloc; taken > 50*uint64(doc.Len()) {
+		t.Errorf("a document of %d bytes took %d", doc.Len(), taken)
+	}
+}
+
 func TestAFaultyRecordFailsAlone(t *testing.T) {
 	redistest.Each(t, func(t *testing.T, c redis.UniversalClient, _ bool) {
 		s := open(t, registry.Config{Backend: onRedis(t, registry.RedisConfig{Client: c})})
@@ -334,6 +356,13 @@ func TestAFaultyRecordFailsAlone(t *testing.T) {
 		}
 		wantCode(t, "heartbeat of a cut document", s.Heartbeat(t.Context(), "cut"), registry.Failed)
 		wantCode(t, "heartbeat of a list", s.Heartbeat(t.Context(), "list"), registry.Unknown) // who is told so registers anew
+		wantCode(t, "deregistration of a list", s.Deregister(t.Context(), "list"), registry.Unknown)
+		if c.Exists(t.Context(), "agentic:agent:list").Val() != 1 {
+			t.Error("another program's list was removed")
+		}
+		if err := s.Deregister(t.Context(), "cut"); err != nil || c.Exists(t.Context(), "agentic:agent:cut").Val() != 0 {
+			t.Errorf("a record that cannot be read cannot be removed: %v", err)
+		}
 	})
 }
 
