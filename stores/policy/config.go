@@ -19,9 +19,10 @@ import (
 type Config struct {
 	// Authority keeps the documents of Tenant. Required.
 	Authority Authority
-	// Redis carries L2 and the bus. Link does too, shared with other stores; at most one of them. Neither: no L2, and other
-	// processes on the same database learn of a change by polling it, at most Bound later. Where there is no log to poll, nor
-	// Local, Sole or a *Memory, nobody would be told, and memory is off: every check asks the Authority.
+	// Redis carries L2 and the bus; with a *Memory the bus alone, since L2 would outlive the process and the documents. Link does
+	// too, shared with other stores; at most one of them. Neither: no L2, and other processes on the same database learn of a
+	// change by polling it, at most Bound later. Where there is no log to poll, nor Local, Sole or a *Memory, nobody would be
+	// told, and memory is off: every check asks the Authority.
 	Redis redis.UniversalClient
 	// Link is a bus shared with other stores.
 	Link *invalidation.Link
@@ -193,8 +194,11 @@ func (c Config) cache() readthrough.Config[AgentID, *Document] {
 		MaxWire: 2 * MaxDocument, // a document at its own limit still fits
 		Mirror:  c.mirror(),
 	}
-	if m, ok := c.Authority.(*Memory); ok && c.alone() && c.Local == nil {
-		cfg.Local = &m.bus // whoever shares the documents shares the changes
+	if m, ok := c.Authority.(*Memory); ok {
+		cfg.NoL2 = !c.alone() // it would outlive the process and the documents
+		if c.alone() && c.Local == nil {
+			cfg.Local = &m.bus // whoever shares the documents shares the changes
+		}
 	}
 	return cfg
 }

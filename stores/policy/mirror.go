@@ -16,6 +16,9 @@ func (c Config) validateMirror() error {
 	case c.alone():
 		return errors.New("policy: Config.Mirror needs Redis or Link")
 	}
+	if _, ok := c.Authority.(*Memory); ok {
+		return errors.New("policy: Config.Mirror needs an Authority that outlives the process, got a *Memory")
+	}
 	return nil
 }
 

@@ -41,8 +41,8 @@ func TestTheMirrorIsTheOriginalSystemsJSON(t *testing.T) {
 	} {
 		for _, bus := range []string{"miniredis", "redis"} {
 			t.Run(bus+"/"+tenant, func(t *testing.T) {
-				f := newFleet(t, "memory", bus)
-				s := f.open(t, mirrored, func(cfg *policy.Config) { cfg.Tenant = tenant })
+				f := newFleet(t, "sqlite", bus).as(tenant)
+				s := f.open(t, mirrored)
 				id, err := policy.ParseAgentID("00112233445566778899aabbccddeeff")
 				if err != nil {
 					t.Fatal(err)
@@ -195,6 +195,7 @@ func TestMirrorFaultsAreRefusedByName(t *testing.T) {
 	_, client := redistest.Mini(t)
 	for name, cfg := range map[string]policy.Config{
 		"alone": {Mirror: "aa"}, "glob": {Mirror: "a*", Redis: client}, "separator": {Mirror: "a:b", Redis: client},
+		"of what ends with the process": {Mirror: "aa", Redis: client},
 	} {
 		cfg.Authority = &policy.Memory{}
 		if err := cfg.Validate(); err == nil || !strings.HasPrefix(err.Error(), "policy: Config.Mirror ") {

@@ -366,7 +366,7 @@ func keysOf(t testing.TB, f *fleet, id policy.AgentID) []string {
 func TestCorruptValueInRedisIsACountedMiss(t *testing.T) {
 	for _, bus := range []string{"miniredis", "redis"} {
 		t.Run(bus, func(t *testing.T) {
-			f := newFleet(t, "memory", bus)
+			f := newFleet(t, "sqlite", bus)
 			s := f.open(t)
 			put(t, s, agent(1), policy.Allow)
 			decide(t, s, agent(1))

@@ -415,3 +415,18 @@ func TestWhereNobodyIsToldNothingIsAnsweredFromMemory(t *testing.T) {
 		t.Errorf("%+v, %v", d, err)
 	}
 }
+
+// Memory is lost with its process: what it had must not come back from Redis.
+func TestWhatAMemoryHadIsGoneWithIt(t *testing.T) {
+	f := newFleet(t, "memory", "miniredis")
+	first := f.open(t)
+	put(t, first, agent(1), policy.Allow)
+	decide(t, first, agent(1))
+	if err := first.Close(t.Context()); err != nil { // and its fill is done
+		t.Fatal(err)
+	}
+	f.authority = inMemory()
+	if d, err := f.open(t).Decide(t.Context(), agent(1), "tool:x"); !errors.Is(err, readthrough.ErrNotFound) || d.Allowed() {
+		t.Errorf("%+v, %v: no authority has such a policy", d, err)
+	}
+}

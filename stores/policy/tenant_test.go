@@ -73,7 +73,7 @@ func TestTenantsDoNotSeeEachOther(t *testing.T) {
 }
 
 func TestTenantIsInItsKeysOfRedis(t *testing.T) {
-	f := newFleet(t, "memory", "redis").as("a")
+	f := newFleet(t, "sqlite", "redis").as("a")
 	s := f.open(t)
 	put(t, s, agent(1), policy.Allow)
 	decide(t, s, agent(1))
