@@ -215,6 +215,24 @@ func TestAStaleProcessSeesWhatWasDeletedAndNotWhatWasMade(t *testing.T) {
 	sees(t, b.Backend, 1, nil)
 }
 
+// Else a test would see the library answer a revoked policy to who asks for what is newer.
+func TestAStaleProcessAnswersNoTokenWithWhatIsOlder(t *testing.T) {
+	b := storetest.New(t)
+	write(t, b.Elsewhere(), 1)
+	b.Stale()
+	r, err := b.Elsewhere().Policies().PutAsync(t.Context(), agentID, document(t, 2))
+	must(t, err)
+	newer := readthrough.AtLeast(r.Token())
+	for range 2 { // the one must not fill memory for the other
+		if many, err := b.Policies().GetMany(t.Context(), []policy.AgentID{agentID, {1}, {2}}, newer); !errors.Is(err, readthrough.ErrUnavailable) {
+			t.Errorf("GetMany: %v, %v", many, err)
+		}
+		if d, err := b.Policies().Decide(t.Context(), agentID, "x", newer); !errors.Is(err, readthrough.ErrUnavailable) {
+			t.Errorf("Decide: %v, %v", d.Verdict(), err)
+		}
+	}
+}
+
 func TestAStaleProcessReadsItsOwnWrites(t *testing.T) {
 	b := storetest.New(t)
 	write(t, b.Elsewhere(), 1)

@@ -37,6 +37,7 @@ func Checkpoints(t *testing.T, open func(t testing.TB) checkpoint.Backend) {
 		"touching re-arms and saves nothing":                    checkpoints.touches,
 		"a pinned thread does not end until it is unpinned":     checkpoints.pins,
 		"a new thread inherits nothing from one that has ended": checkpoints.inheritsNothing,
+		"what is deleted stays so beside loads, touches, pins":  checkpoints.staysDeleted,
 		"a list is newest first":                                checkpoints.newestFirst,
 		"pages have each thread once":                           checkpoints.pages,
 		"pages stay as they are under saves":                    checkpoints.pagesUnderSaves,
@@ -221,6 +222,29 @@ func (c checkpoints) remove() {
 		c.delete("u")
 		if !c.lacks("t") || !c.lacks("u") || len(c.list(10, nil)) != 0 {
 			c.Fatal("something is left")
+		}
+	}
+}
+
+func (c checkpoints) staysDeleted() {
+	for range races {
+		c.save("t", "1", time.Minute)
+		orGone := func(err error) error {
+			if errors.Is(err, readthrough.ErrNotFound) {
+				return nil
+			}
+			return err
+		}
+		beside(c, func() error { return c.b.Delete(c.Context(), "t") }, func() error {
+			return orGone(c.b.Keep(c.Context(), "t", checkpoint.Keep{TTL: time.Hour}))
+		}, func() error {
+			return orGone(c.b.Keep(c.Context(), "t", checkpoint.Keep{Pin: true}))
+		}, func() error {
+			_, err := c.read("t", time.Hour)
+			return orGone(err)
+		})
+		if !c.lacks("t") || len(c.list(10, nil)) != 0 {
+			c.Fatal("it is back")
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,9 +28,10 @@ func Sessions(t *testing.T, open func(t testing.TB) session.Backend) {
 		"a time to live under a second is kept":              sessionsShort,
 		"touching and loading re-arm and never shorten":      sessionsRearm,
 		"touching and loading make no record":                sessionsReviveNothing,
-		"ids are apart":                                      sessionsApart,
-		"records are whole at any time":                      sessionsWhole,
-		"a call whose context has ended is unavailable":      sessionsContext,
+		"what is deleted stays so beside touches and loads":  sessionsStayDeleted,
+		"ids are apart":                                 sessionsApart,
+		"records are whole at any time":                 sessionsWhole,
+		"a call whose context has ended is unavailable": sessionsContext,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, sessions{t: t, Backend: open(t)}) })
 	}
@@ -194,6 +196,48 @@ func sessionsReviveNothing(t *testing.T, s sessions) {
 		}
 		s.wantAbsent(sessionID(n))
 	}
+}
+
+func sessionsStayDeleted(t *testing.T, s sessions) {
+	for range races {
+		s.save(sessionID(1), sessionRecord("a"), time.Minute)
+		beside(t, func() error { return s.Delete(t.Context(), sessionID(1)) }, func() error {
+			_, err := s.Touch(t.Context(), sessionID(1), time.Hour)
+			return err
+		}, func() error {
+			_, _, _, err := s.Load(t.Context(), sessionID(1), time.Hour)
+			return err
+		})
+		s.wantAbsent(sessionID(1))
+	}
+}
+
+// races is how often a suite calls beside.
+const races = 100
+
+// beside calls one while each of the others is called again and again, and returns when all have ended.
+func beside(t testing.TB, one func() error, others ...func() error) {
+	t.Helper()
+	var begun, ended sync.WaitGroup
+	var done atomic.Bool
+	begun.Add(len(others))
+	for _, call := range others {
+		ended.Go(func() {
+			begun.Done()
+			for ok := true; ok; ok = !done.Load() {
+				if err := call(); err != nil {
+					t.Errorf("beside: %v", err)
+					return
+				}
+			}
+		})
+	}
+	begun.Wait()
+	if err := one(); err != nil {
+		t.Error(err)
+	}
+	done.Store(true)
+	ended.Wait()
 }
 
 func sessionsApart(t *testing.T, s sessions) {

@@ -49,6 +49,7 @@ func (p policies) GetMany(ctx context.Context, ids []string) (found map[string][
 			if was.found {
 				found[id] = was.record.Document
 			}
+			asOf = min(asOf, was.record.AsOf)
 		}
 	}
 	return found, asOf, err

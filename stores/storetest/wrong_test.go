@@ -4,8 +4,10 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/layercache/layercache/stores/ratelimit"
 	"github.com/layercache/layercache/stores/registry"
 	"github.com/layercache/layercache/stores/runlog"
+	"github.com/layercache/layercache/stores/session"
 	"github.com/layercache/layercache/stores/storetest"
 )
 
@@ -46,8 +49,10 @@ func TestASuiteFailsABackendThatIsWrong(t *testing.T) {
 			all = append(all, "agents: "+fault, "runs: "+fault)
 		}
 	}
-	for _, how := range append(all, "rate limits: resets a second late", "rate limits: retries what fits") {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.failfast", "-test.run=^"+t.Name()+"$/(Algorithms|Hostile|apart|ResetIsNot)")
+	all = append(all, "rate limits: resets a second late", "rate limits: retries what fits",
+		"sessions: touches in two steps", "sessions: loads in two steps", "threads in two steps: keeps", "threads in two steps: loads")
+	for _, how := range all {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.failfast", "-test.run=^"+t.Name()+"$/(Algorithms|Hostile|apart|ResetIsNot|stays)")
 		cmd.Env = append(os.Environ(), wrong+"="+how)
 		out, err := cmd.CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "--- FAIL: "+t.Name()+"/") {
@@ -70,6 +75,10 @@ func runOverWrong(t *testing.T, suite, fault string) {
 		storetest.Registries(t, func(testing.TB) registry.Backend { return &wrongAgents{Backend: &registry.Memory{}, id: id} })
 	case "threads":
 		storetest.Checkpoints(t, func(testing.TB) checkpoint.Backend { return &wrongThreads{Backend: &checkpoint.Memory{}, id: id} })
+	case "sessions":
+		storetest.Sessions(t, func(testing.TB) session.Backend { return &slowSessions{Backend: &session.Memory{}, fault: fault} })
+	case "threads in two steps":
+		storetest.Checkpoints(t, func(testing.TB) checkpoint.Backend { return &slowThreads{Backend: &checkpoint.Memory{}, fault: fault} })
 	case "runs":
 		storetest.RunLogs(t, func(testing.TB) runlog.Backend { return &wrongRuns{Backend: &runlog.Memory{}, id: id} })
 	}
@@ -147,6 +156,84 @@ func (w *wrongThreads) Save(ctx context.Context, id string, write checkpoint.Wri
 
 func (w *wrongThreads) Delete(ctx context.Context, id string) error {
 	return w.Backend.Delete(ctx, w.id(id))
+}
+
+// steps lets a driver that reads first and writes then wait for a deletion between the two.
+type steps struct{ deleted atomic.Int64 }
+
+func (s *steps) wait() {
+	before, until := s.deleted.Load(), time.Now().Add(20*time.Millisecond)
+	for s.deleted.Load() == before && time.Now().Before(until) {
+		runtime.Gosched()
+	}
+}
+
+type slowSessions struct {
+	session.Backend
+	steps
+	fault string
+}
+
+func (s *slowSessions) Touch(ctx context.Context, id session.ID, ttl time.Duration) (bool, error) {
+	if s.fault != "touches in two steps" {
+		return s.Backend.Touch(ctx, id, ttl)
+	}
+	_, _, found, err := s.rearm(ctx, id, ttl)
+	return found, err
+}
+
+func (s *slowSessions) Load(ctx context.Context, id session.ID, rearm time.Duration) (session.Record, time.Duration, bool, error) {
+	if s.fault != "loads in two steps" || rearm == 0 {
+		return s.Backend.Load(ctx, id, rearm)
+	}
+	return s.rearm(ctx, id, rearm)
+}
+
+func (s *slowSessions) rearm(ctx context.Context, id session.ID, ttl time.Duration) (session.Record, time.Duration, bool, error) {
+	rec, left, found, err := s.Backend.Load(ctx, id, 0)
+	if err != nil || !found || ttl <= left {
+		return rec, left, found, err
+	}
+	s.wait()
+	return rec, ttl, true, s.Save(ctx, id, rec, ttl)
+}
+
+func (s *slowSessions) Delete(ctx context.Context, id session.ID) error {
+	defer s.deleted.Add(1)
+	return s.Backend.Delete(ctx, id)
+}
+
+type slowThreads struct {
+	checkpoint.Backend
+	steps
+	fault string
+}
+
+func (s *slowThreads) Keep(ctx context.Context, id string, k checkpoint.Keep) error {
+	if s.fault != "keeps" {
+		return s.Backend.Keep(ctx, id, k)
+	}
+	rec, err := s.Backend.Load(ctx, id, checkpoint.Read{Max: 1 << 20})
+	if err != nil {
+		return err
+	}
+	s.wait()
+	_, err = s.Save(ctx, id, checkpoint.Write{Value: rec.Value, TTL: k.TTL})
+	return err
+}
+
+func (s *slowThreads) Load(ctx context.Context, id string, r checkpoint.Read) (checkpoint.Record, error) {
+	rec, err := s.Backend.Load(ctx, id, r)
+	if s.fault == "loads" && err == nil && r.Refresh != 0 {
+		s.wait()
+		_, err = s.Save(ctx, id, checkpoint.Write{Value: rec.Value, TTL: r.Refresh})
+	}
+	return rec, err
+}
+
+func (s *slowThreads) Delete(ctx context.Context, id string) error {
+	defer s.deleted.Add(1)
+	return s.Backend.Delete(ctx, id)
 }
 
 type wrongRuns struct {
