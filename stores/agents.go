@@ -43,9 +43,11 @@ func agentPart(o *Opening, c chosen) part {
 			return tried.Validate()
 		},
 		connect: func(ctx context.Context) (err error) {
-			cfg.Backend, err = made(c.Agents(ctx, o))
+			if cfg.Backend, err = made(c.Agents(ctx, o)); err != nil {
+				return err
+			}
 			cfg.Listener = o.listener
-			return err
+			return cfg.Validate()
 		},
 		store: func(b *Backend) opened {
 			return b.agents.init(b, func() (*registry.Store, error) { return registry.New(cfg) }, func() (*registry.Store, error) {

@@ -149,6 +149,65 @@ func TestPoliciesHearWhatADriverInProcessTells(t *testing.T) {
 	}
 }
 
+// So do the other stores, under the names that Opening.Local says.
+func TestStoresHearWhatADriverInProcessTells(t *testing.T) {
+	for _, tenant := range []string{"", "acme"} {
+		records := &session.Memory{}
+		var member *invalidation.Member
+		own := stores.Driver{
+			InProcess: true,
+			Sessions: func(_ context.Context, o *stores.Opening) (_ session.Backend, err error) {
+				namespace := "sessions"
+				if o.Tenant() != "" {
+					namespace += "@" + o.Tenant()
+				}
+				member, err = o.Local().Join(invalidation.Membership{Namespace: namespace, Target: deaf{}})
+				return struct{ session.Backend }{records}, err
+			},
+		}
+		cfg := stores.Config{PolicyStore: "memory", SessionStore: "own", Tenant: tenant}
+		sessions := open(t, cfg, stores.WithDriver("own", own)).Sessions()
+		t.Cleanup(func() { _ = member.Close(context.Background()) })
+		id := session.ID{1}
+		if err := sessions.Save(t.Context(), session.Session{ID: id, StartedAt: time.Unix(1, 0)}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sessions.Load(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		if err := records.Delete(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		member.InvalidateAll(t.Context(), 0)
+		if s, err := sessions.Load(t.Context(), id); !errors.Is(err, readthrough.ErrNotFound) {
+			t.Errorf("tenant %q: %+v, %v", tenant, s, err)
+		}
+	}
+}
+
+// Else whoever asks for the store first would learn of it by a panic.
+func TestADriverInPlaceOfRedisThatIsWrongIsToldByOpen(t *testing.T) {
+	forgetful := stores.Driver{Sessions: func(_ context.Context, o *stores.Opening) (session.Backend, error) {
+		client, err := o.Redis()
+		if err != nil {
+			return nil, err
+		}
+		return session.NewRedis(session.RedisConfig{Client: client, Prefix: "mine"}) // without the tenant
+	}}
+	m, _ := redistest.Mini(t)
+	b, err := stores.Open(t.Context(), stores.Config{
+		PolicyStore: "memory", RateLimitCounter: "memory", AgentRegistry: "memory", Checkpointer: "memory", EventStore: "memory",
+		Redis: stores.RedisConfig{Addrs: []string{m.Addr()}}, Tenant: "acme",
+	}, stores.WithDriver("redis", forgetful))
+	if err == nil {
+		_ = b.Close(t.Context())
+		t.Fatal("Open says nothing")
+	}
+	if !strings.Contains(err.Error(), "Tenant") {
+		t.Error(err)
+	}
+}
+
 // deaf is a member of a bus that only tells.
 type deaf struct{}
 

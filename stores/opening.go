@@ -146,6 +146,7 @@ func (o *Opening) localOf(c chosen) *invalidation.Local {
 	return nil
 }
 
-// Local is the bus of the stores whose driver is InProcess, for a driver that changes records by itself: it joins, under the
-// store's namespace, and tells. A policy store over a *policy.Memory has that one's bus instead, and does not hear.
+// Local is the bus of the stores whose driver is InProcess, for a driver that changes records by itself: it joins and tells. The
+// namespaces are policy, registry, sessions, checkpoints and runs; with a Tenant, "@" and the Tenant come behind. A policy store
+// over a *policy.Memory has that one's bus instead, and does not hear.
 func (o *Opening) Local() *invalidation.Local { return &o.local }

@@ -46,8 +46,8 @@ func missing(v any) bool {
 	return !r.IsValid() || r.Kind() == reflect.Pointer && r.IsNil()
 }
 
-// WithRedis passes a client instead of Config.Redis. It must not read from replicas; short timeouts and
-// ContextTimeoutEnabled serve a cache best (l2.NewClient makes such a client).
+// WithRedis passes a client instead of Config.Redis. It must have ContextTimeoutEnabled and must not read from replicas; short
+// timeouts serve a cache best (l2.NewClient makes such a client).
 func WithRedis(client redis.UniversalClient) Option {
 	return passed("WithRedis", client, func(l *live, client redis.UniversalClient) { l.redis = client })
 }

@@ -42,12 +42,14 @@ func policyPart(o *Opening, c chosen) part {
 			return tried.Validate()
 		},
 		connect: func(ctx context.Context) (err error) {
-			cfg.Authority, err = made(c.Policies(ctx, o))
+			if cfg.Authority, err = made(c.Policies(ctx, o)); err != nil {
+				return err
+			}
 			cfg.Listener = o.listener
 			if _, ok := cfg.Authority.(*policy.Memory); !ok { // whose own bus reaches other Backends that share it, too
 				cfg.Local = o.localOf(c)
 			}
-			return err
+			return cfg.Validate()
 		},
 		store: func(b *Backend) opened {
 			return b.policies.init(b, func() (*policy.Store, error) { return policy.New(cfg) }, func() (*policy.Store, error) {

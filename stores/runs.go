@@ -41,8 +41,10 @@ func runPart(o *Opening, c chosen) part {
 			return tried.Validate()
 		},
 		connect: func(ctx context.Context) (err error) {
-			cfg.Backend, err = made(c.Runs(ctx, o))
-			return err
+			if cfg.Backend, err = made(c.Runs(ctx, o)); err != nil {
+				return err
+			}
+			return cfg.Validate()
 		},
 		store: func(b *Backend) opened {
 			return b.runs.init(b, func() (*runlog.Store, error) { return runlog.New(cfg) }, func() (*runlog.Store, error) {

@@ -42,8 +42,10 @@ func sessionPart(o *Opening, c chosen) part {
 			return tried.Validate()
 		},
 		connect: func(ctx context.Context) (err error) {
-			cfg.Backend, err = made(c.Sessions(ctx, o))
-			return err
+			if cfg.Backend, err = made(c.Sessions(ctx, o)); err != nil {
+				return err
+			}
+			return cfg.Validate()
 		},
 		store: func(b *Backend) opened {
 			return b.sessions.init(b, func() (*session.Store, error) { return session.New(cfg) }, func() (*session.Store, error) {

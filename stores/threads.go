@@ -42,8 +42,10 @@ func threadPart(o *Opening, c chosen) part {
 			return tried.Validate()
 		},
 		connect: func(ctx context.Context) (err error) {
-			cfg.Backend, err = made(c.Threads(ctx, o))
-			return err
+			if cfg.Backend, err = made(c.Threads(ctx, o)); err != nil {
+				return err
+			}
+			return cfg.Validate()
 		},
 		store: func(b *Backend) opened {
 			return b.threads.init(b, func() (*checkpoint.Store, error) { return checkpoint.New(cfg) }, func() (*checkpoint.Store, error) {

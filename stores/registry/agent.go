@@ -72,7 +72,7 @@ func (a *Agent) check() error {
 	}
 	switch {
 	case !a.Status.known():
-		return refused("agent status must be available, busy or offline, got %q", string(a.Status))
+		return errStatus
 	case a.CurrentLoad < 0 || a.CurrentLoad > maxLoad:
 		return refused("agent current_load must be from 0 to %d, got %d", maxLoad, a.CurrentLoad)
 	case a.MaxLoad < 0 || a.MaxLoad > maxLoad:

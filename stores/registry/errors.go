@@ -52,6 +52,8 @@ func refused(format string, args ...any) error {
 	return &Error{Code: BadInput, text: fmt.Sprintf(format, args...)}
 }
 
+var errStatus = refused("agent status must be available, busy or offline")
+
 func notFound(id string) error {
 	return &Error{Code: Unknown, Err: readthrough.ErrNotFound, text: "agent not found: " + id}
 }

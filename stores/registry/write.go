@@ -55,7 +55,7 @@ func (s *Store) SetStatus(ctx context.Context, id string, status Status) error {
 // have told yet.
 func (s *Store) SetStatusAsync(ctx context.Context, id string, status Status) (*readthrough.Receipt, error) {
 	if !status.known() {
-		return nil, refused("agent status must be available, busy or offline, got %q", string(status))
+		return nil, errStatus
 	}
 	return s.update(ctx, "set status", id, Update{Kind: SetStatus, Status: status})
 }

@@ -108,6 +108,9 @@ func parse(rawURL string) (dsn, path string, err error) {
 	case mode != "" && mode != "ro" && mode != "rw" && mode != "rwc":
 		return "", "", errors.New("driver/sqlite: mode must be ro, rw or rwc")
 	}
+	if strings.HasPrefix(path, "//") {
+		path = "/" + strings.TrimLeft(path, "/") // as some write it; to SQLite a host would come behind two
+	}
 	options := url.Values{"_pragma": {"busy_timeout(20)", "synchronous(FULL)"}, "_txlock": {"immediate"}, "_error_rc": {"1"}}
 	if mode != "" {
 		options.Set("mode", mode)

@@ -31,6 +31,7 @@ func TestOpenCreatesTheNamedFile(t *testing.T) {
 		"sqlite:relative.db":                         "relative.db",
 		"file:other.db":                              "other.db",
 		"sqlite://" + dir + "/absolute.db":           "absolute.db",
+		"sqlite:///" + dir + "/four.db":              "four.db",
 		"file:" + dir + "/odd%20%3F%23%25.db":        "odd ?#%.db",
 		"sqlite:" + dir + "/mode.db?mode=rwc":        "mode.db",
 		"SQLITE:" + dir + "/sub/../upper.db":         "upper.db",
