@@ -69,6 +69,9 @@ func (it *item[V]) from(tier Tier) *item[V] {
 	}
 }
 
+// older says whether an item was asked for before another and is of no higher version.
+func (it *item[V]) older(than *item[V]) bool { return it.fresh < than.fresh && it.asOf <= than.asOf }
+
 // entry describes an item as an answer of a tier.
 func (c *Cache[K, V]) entry(it *item[V], tier Tier, stale bool) (e Entry[V], err error) {
 	e = Entry[V]{Absent: it.absent, Tier: tier, Age: max(0, time.Since(it.read)), Stale: stale, AsOf: it.asOf}

@@ -296,12 +296,13 @@ func (x *fetch[K, V]) keep(it *item[V]) *item[V] {
 	return it
 }
 
-// put keeps an item in L1 under the flight's guard. What came with another epoch than this process lives in is not kept.
+// put keeps an item in L1 under the flight's guard, unless a load that began later has brought one. What came with another epoch
+// than this process lives in is not kept.
 func (x *fetch[K, V]) put(it *item[V], deadline protocol.Instant) {
 	if epoch := x.reply.Position.Epoch; epoch != "" && epoch != x.c.bus.Position(x.part).Epoch {
 		return
 	}
-	x.c.l1.Put(x.flight.guard, x.key, it, int64(deadline))
+	x.c.l1.PutUnless(x.flight.guard, x.key, it, int64(deadline), it.older)
 }
 
 // unavailable is the error of a load that failed. It is said once, where the loader has said it too.
