@@ -61,7 +61,7 @@ func New[K comparable, V any](cfg Config[K, V]) (*Cache[K, V], error) {
 		cfg: cfg, bound: cfg.Bound, keys: keys, tel: cfg.Telemetry,
 		codec:  cfg.Codec,
 		limits: l2.Limits{MaxWire: cfg.MaxWire, MaxDecoded: cfg.MaxDecoded},
-		fences: newFences(cfg.MaxTTL + time.Minute),
+		fences: newFences(cfg.MaxTTL + cfg.LoadTimeout + time.Minute),
 		slots:  make(slots, cfg.MaxLoads),
 	}
 	if c.codec == nil {

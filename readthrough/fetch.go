@@ -290,6 +290,10 @@ func (x *fetch[K, V]) loaded(step protocol.Step, loaded Loaded[V], absent bool, 
 	if step != protocol.AskAuthorityAndFill {
 		return it, protocol.AnswerLoaded, nil
 	}
+	if it.asOf > 0 && it.asOf < x.need() { // Redis may not know that fence, which came meanwhile
+		x.release()
+		return it, protocol.AnswerLoaded, nil
+	}
 	return it, protocol.AnswerLoaded, &filling[V]{id: x.id, epoch: x.reply.Position.Epoch, nonce: x.nonce, it: it, ttl: ttl}
 }
 
