@@ -87,8 +87,11 @@ func New[K comparable, V any](cfg Config[K, V]) (*Cache[K, V], error) {
 	return c, nil
 }
 
-// cost is Config.Cost. An entry for which that panics is too large to be kept.
+// cost is Config.Cost. An entry for which that panics is too large to be kept; an absence costs the least that an entry does.
 func (c *Cache[K, V]) cost(key K, it *item[V]) (cost int64) {
+	if it.absent {
+		return 0
+	}
 	var err error
 	defer func() {
 		if err != nil {

@@ -207,6 +207,27 @@ func TestACostThatPanicsKeepsTheEntryOutOfL1(t *testing.T) {
 	}
 }
 
+// There is no value to look at.
+func TestAnAbsenceIsKeptInL1WhateverCostLooksAt(t *testing.T) {
+	type document struct{ body string }
+	loads := 0
+	c := open(t, readthrough.Config[string, *document]{
+		Name: "test", MaxCost: 1 << 20, Cost: func(_ string, d *document) int64 { return int64(len(d.body)) },
+		Loader: readthrough.LoaderFunc[string, *document](func(context.Context, string) (*document, error) {
+			loads++
+			return nil, readthrough.ErrNotFound
+		}),
+	})
+	for range 3 {
+		if _, err := c.Get(t.Context(), "k"); !errors.Is(err, readthrough.ErrNotFound) {
+			t.Fatal(err)
+		}
+	}
+	if loads != 1 {
+		t.Errorf("%d loads of an absence, want 1", loads)
+	}
+}
+
 func TestACloneThatPanicsFailsItsCallerOnly(t *testing.T) {
 	src := newSource(map[string]int{"a": 1, "b": 2})
 	c := open(t, config{Name: "test", Loader: src, Clone: func(v int) int {
