@@ -155,6 +155,16 @@ func TestWhileItServesStaleTheAuthorityIsAskedOnceASecond(t *testing.T) {
 	})
 }
 
+func TestWarmSaysWhatIsServedStaleOnly(t *testing.T) {
+	staleStory(t, readthrough.ServeStale(time.Hour), false, func(t *testing.T, c *cache, _ *source, _ *memoryLog) {
+		<-time.After(10 * time.Second)
+		wantStale(t, c)
+		if err := c.Warm(t.Context(), "k"); !errors.Is(err, readthrough.ErrUnavailable) {
+			t.Errorf("Warm = %v, want ErrUnavailable", err)
+		}
+	})
+}
+
 // One record that cannot be read says nothing of the others.
 func TestAKeyWhoseLoadFailsMakesNoOtherKeyStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
