@@ -226,7 +226,6 @@ func TestRefreshReplacesWhatIsThere(t *testing.T) {
 	})
 }
 
-// Another process is loading: what it brings may be older than this call.
 // Nobody was told of a change, so the guard of the older load holds.
 func TestALoadFromBeforeARefreshDoesNotReplaceWhatThatBrought(t *testing.T) {
 	onEach(t, func(t *testing.T, b backend) {
@@ -262,6 +261,7 @@ func TestALoadFromBeforeARefreshDoesNotReplaceWhatThatBrought(t *testing.T) {
 	})
 }
 
+// Another process is loading: what it brings may be older than this call.
 func TestRefreshDoesNotTakeAnotherProcessesLoad(t *testing.T) {
 	onRedis(t, func(t *testing.T, b backend) {
 		src, g := newSource(map[string]int{"k": 1}), newGate(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,6 +122,37 @@ func TestAValueTooLongForL2IsKeptInL1Only(t *testing.T) {
 		if b.client.Exists(t.Context(), prefix+"d:k").Val() != 0 {
 			t.Error("it is in L2")
 		}
+	})
+}
+
+func TestARefreshWithAValueTooLongForL2LeavesTheOldOneThereUntilItIsInvalidated(t *testing.T) {
+	onRedis(t, func(t *testing.T, b backend) {
+		tel := newRecorder()
+		var long atomic.Bool
+		want := strings.Repeat("x", 2000)
+		cfg := readthrough.Config[string, string]{
+			Name: "test", Redis: b.client, MaxWire: 1000, Telemetry: tel,
+			Loader: readthrough.LoaderFunc[string, string](func(context.Context, string) (string, error) {
+				if long.Load() {
+					return want, nil
+				}
+				return "short", nil
+			}),
+		}
+		c, other := open(t, cfg), open(t, cfg)
+		ready(t, c, other)
+		wantGet(t, c, "k", "short")
+		stored(t, b, "k")
+		long.Store(true)
+		if err := c.Refresh(t.Context(), "k"); err != nil {
+			t.Fatal(err)
+		}
+		redistest.Eventually(t, 10*time.Second, "report of the fill", func() bool { return tel.reported("encode") == 1 })
+		wantGet(t, other, "k", "short")
+		if r, err := c.InvalidateAsync(t.Context(), "k"); err != nil || !r.Executed() {
+			t.Fatal(err)
+		}
+		wantGet(t, other, "k", want, readthrough.SkipL1())
 	})
 }
 
