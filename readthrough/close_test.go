@@ -227,7 +227,7 @@ func TestRefreshReplacesWhatIsThere(t *testing.T) {
 }
 
 // Nobody was told of a change, so the guard of the older load holds.
-func TestALoadFromBeforeARefreshDoesNotReplaceWhatThatBrought(t *testing.T) {
+func TestALoadFromBeforeRefreshDoesNotReplaceWhatThatBrought(t *testing.T) {
 	onEach(t, func(t *testing.T, b backend) {
 		for _, versioned := range []bool{false, true} {
 			src, held := newSource(map[string]int{"k": 1}), newGate(t)

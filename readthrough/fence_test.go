@@ -168,7 +168,7 @@ func TestFencesAreBoundedAndNeverLowered(t *testing.T) {
 }
 
 // A value may be read just before the fence, stored LoadTimeout later, and last for MaxTTL.
-func TestAFenceOutlivesWhatASlowLoadStores(t *testing.T) {
+func TestAFenceOutlivesWhatALateFillStores(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src := newSource(nil)
 		src.versioned = true

@@ -125,7 +125,7 @@ func TestAValueTooLongForL2IsKeptInL1Only(t *testing.T) {
 	})
 }
 
-func TestARefreshWithAValueTooLongForL2LeavesTheOldOneThereUntilItIsInvalidated(t *testing.T) {
+func TestRefreshLeavesInL2WhatItsValueIsTooLongToReplace(t *testing.T) {
 	onRedis(t, func(t *testing.T, b backend) {
 		tel := newRecorder()
 		var long atomic.Bool
