@@ -37,8 +37,9 @@
 // # Concurrency
 //
 // Every method is safe for concurrent use, Close too, beside any other method and more than once. Get and Peek take no
-// lock and allocate nothing when K holds no pointers other than strings. The one piece of user code, Config.Cost and the
-// keep function of EvictUnless, runs on the caller's goroutine without a lock held and may call the cache.
+// lock and allocate nothing when K holds no pointers other than strings. User code, Config.Cost and the functions given to
+// EvictUnless and EvictIf, runs on the caller's goroutine without a lock held and may call the cache; the one given to
+// PutUnless runs with a lock held and may not.
 // Ristretto's two goroutines are ended by Close.
 //
 // # Failure

@@ -33,6 +33,27 @@ func (c *Cache[K, V]) EvictUnless(hash uint64, key K, keep func(V) bool) {
 	c.table.replace(old, kept)
 }
 
+// EvictIf frees one key's entry if drop agrees to its value. Nothing else of the stripe is void, nor a load in progress. drop is
+// called without locks and at most once.
+func (c *Cache[K, V]) EvictIf(key K, drop func(V) bool) {
+	hash := maphash.Comparable(c.seed, key)
+	n := c.table.find(hash)
+	if n == nil || n.Key != key || !drop(n.Value) {
+		return
+	}
+	c.life.RLock()
+	defer c.life.RUnlock()
+	if c.epochs.closed() {
+		return
+	}
+	mu := &c.writes[hash&(putLocks-1)]
+	mu.Lock()
+	defer mu.Unlock()
+	if c.table.remove(ticket{hash: hash, id: n.ticket}) { // else somebody has put another one meanwhile
+		c.returnTicket(n)
+	}
+}
+
 // Flush voids every entry and every load in progress. It moves one number, however many entries there are: a bus calls it
 // while others wait. The memory is freed when its room is needed.
 func (c *Cache[K, V]) Flush() { c.epochs.bumpFlush() }

@@ -89,6 +89,18 @@ func ExampleCache_Put() {
 	// Output: false
 }
 
+func ExampleCache_PutUnless() {
+	cache := newExample()
+	defer cache.Close()
+	cache.Put(cache.Guard(idHash("a")), "a", "version 7", soon())
+	fmt.Println(cache.PutUnless(cache.Guard(idHash("a")), "a", "version 6", soon(), func(v string) bool { return v > "version 6" }))
+	e, _ := cache.Get("a", now())
+	fmt.Println(e.Value)
+	// Output:
+	// false
+	// version 7
+}
+
 func ExampleCache_Guard() {
 	cache := newExample()
 	defer cache.Close()
@@ -142,6 +154,17 @@ func ExampleCache_EvictUnless() {
 	_, ok := cache.Get("a", now())
 	fmt.Println(ok)
 	// Output: true
+}
+
+func ExampleCache_EvictIf() {
+	cache := newExample()
+	defer cache.Close()
+	cache.Put(cache.Guard(idHash("a")), "a", "version 7", soon())
+	// The authority has answered version 8, which is not to be kept.
+	cache.EvictIf("a", func(v string) bool { return v < "version 8" })
+	_, ok := cache.Get("a", now())
+	fmt.Println(ok)
+	// Output: false
 }
 
 func ExampleCache_Flush() {

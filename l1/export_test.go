@@ -7,7 +7,7 @@ import (
 
 // PutAs puts a value as if key had the hash of another key: what a collision of two 64-bit hashes would do.
 func (c *Cache[K, V]) PutAs(hashOf K, g Guard, key K, value V, deadline int64) bool {
-	return c.put(maphash.Comparable(c.seed, hashOf), g, key, value, deadline)
+	return c.put(maphash.Comparable(c.seed, hashOf), g, key, value, deadline, nil)
 }
 
 // Settle waits until ristretto has worked off its queue.

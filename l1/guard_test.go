@@ -218,3 +218,55 @@ func TestAKeptEntryIsStillDroppedToMakeRoom(t *testing.T) {
 		t.Errorf("Stats = %+v, ristretto's cost %d, want 64 entries and evictions", s, c.PolicyCost())
 	}
 }
+
+func TestPutUnlessLeavesWhatItsCallerWantsLeft(t *testing.T) {
+	c := newCache(t, l1.Config[string, int]{})
+	five := func(v int) bool { return v == 5 }
+	if !c.PutUnless(c.Guard(1), "a", 5, far, func(int) bool { t.Error("asked of a key without an entry"); return true }) {
+		t.Fatal("refused where there is none")
+	}
+	if c.PutUnless(c.Guard(1), "a", 6, far, five) {
+		t.Error("replaced what had to stay")
+	}
+	wantHit(t, c, "a", 5)
+	if s := c.Stats(); s.Rejected != 0 {
+		t.Errorf("%d rejected", s.Rejected)
+	}
+	if !c.PutUnless(c.Guard(1), "a", 7, far, func(int) bool { return false }) {
+		t.Error("refused what could go")
+	}
+	wantHit(t, c, "a", 7)
+	put(t, c, 1, "a", 5)
+	c.Evict(1)
+	if !c.PutUnless(c.Guard(1), "a", 8, far, five) {
+		t.Error("a void entry has stayed")
+	}
+	wantHit(t, c, "a", 8)
+}
+
+func TestEvictIfFreesOneEntryAndVoidsNothing(t *testing.T) {
+	c := newCache(t, l1.Config[string, int]{})
+	put(t, c, 1, "a", 5)
+	put(t, c, 1, "same stripe", 6)
+	load := c.Guard(1)
+	c.EvictIf("a", func(v int) bool { return v != 5 })
+	wantHit(t, c, "a", 5)
+	c.EvictIf("a", func(v int) bool { return v == 5 })
+	wantMiss(t, c, "a")
+	wantHit(t, c, "same stripe", 6)
+	if !c.Valid(load) {
+		t.Error("a load in progress was voided")
+	}
+	c.Settle()
+	if s := c.Stats(); s.Entries != 1 || s.Cost != 1 || c.PolicyCost() != 1 {
+		t.Errorf("Stats = %+v, ristretto's cost %d, want 1 entry", s, c.PolicyCost())
+	}
+	c.EvictIf("never there", func(int) bool { t.Error("asked of a key without an entry"); return true })
+}
+
+func TestEvictIfLeavesWhatCameMeanwhile(t *testing.T) {
+	c := newCache(t, l1.Config[string, int]{})
+	put(t, c, 1, "a", 5)
+	c.EvictIf("a", func(int) bool { put(t, c, 1, "a", 6); return true })
+	wantHit(t, c, "a", 6)
+}

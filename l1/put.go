@@ -15,7 +15,13 @@ const putLocks = 64
 // It may wait for ristretto's worker, microseconds as a rule: when the key's last Put is still queued, or when evictions
 // lag behind.
 func (c *Cache[K, V]) Put(g Guard, key K, value V, deadline int64) bool {
-	return c.put(maphash.Comparable(c.seed, key), g, key, value, deadline)
+	return c.put(maphash.Comparable(c.seed, key), g, key, value, deadline, nil)
+}
+
+// PutUnless is Put, except that it answers false and changes nothing if stays agrees to the value of the key's entry. stays is
+// called at most once, with a lock held, and must not call the cache; it is not called if the key has no entry whose guard holds.
+func (c *Cache[K, V]) PutUnless(g Guard, key K, value V, deadline int64, stays func(V) bool) bool {
+	return c.put(maphash.Comparable(c.seed, key), g, key, value, deadline, stays)
 }
 
 // put keeps one rule about tickets: a node in the table has its ticket in ristretto or in ristretto's queue, so that what
@@ -23,7 +29,7 @@ func (c *Cache[K, V]) Put(g Guard, key K, value V, deadline int64) bool {
 // ticket may be dropped at once), and ristretto is never given a ticket for a hash it already has one for: it would
 // keep the first of two that are still queued, and would raise the cost of one in place beyond MaxCost. The locks make
 // the tickets of a hash enter the queue in the order of the nodes.
-func (c *Cache[K, V]) put(hash uint64, g Guard, key K, value V, deadline int64) bool {
+func (c *Cache[K, V]) put(hash uint64, g Guard, key K, value V, deadline int64, stays func(V) bool) bool {
 	cost := c.unit
 	if c.cost != nil {
 		cost = max(cost, c.cost(key, value))
@@ -46,8 +52,7 @@ func (c *Cache[K, V]) put(hash uint64, g Guard, key K, value V, deadline int64) 
 		ticket: c.tickets.Add(1),
 		cost:   cost,
 	}
-	if !c.admit(n) {
-		c.rejected.Add(1)
+	if !c.admit(n, stays) {
 		return false
 	}
 	if c.table.cost.Load() > c.maxCost+c.maxCost/8 {
@@ -56,16 +61,23 @@ func (c *Cache[K, V]) put(hash uint64, g Guard, key K, value V, deadline int64) 
 	return true
 }
 
-func (c *Cache[K, V]) admit(n *node[K, V]) bool {
+func (c *Cache[K, V]) admit(n *node[K, V], stays func(V) bool) bool {
 	mu := &c.writes[n.hash&(putLocks-1)]
 	mu.Lock()
 	defer mu.Unlock()
+	if stays != nil {
+		old := c.table.find(n.hash)
+		if old != nil && old.Key == n.Key && c.epochs.holds(&old.guard) && stays(old.Value) {
+			return false
+		}
+	}
 	if old := c.table.swap(n); old != nil {
 		c.returnTicket(old)
 	}
 	k := ticket{hash: n.hash, id: n.ticket}
 	if !c.policy.Set(n.hash, k, n.cost) {
 		c.table.remove(k)
+		c.rejected.Add(1)
 		return false
 	}
 	return true

@@ -61,7 +61,7 @@ func New[K comparable, V any](cfg Config[K, V]) (*Cache[K, V], error) {
 		cfg: cfg, bound: cfg.Bound, keys: keys, tel: cfg.Telemetry,
 		codec:  cfg.Codec,
 		limits: l2.Limits{MaxWire: cfg.MaxWire, MaxDecoded: cfg.MaxDecoded},
-		fences: newFences(cfg.MaxTTL + time.Minute),
+		fences: newFences(cfg.MaxTTL + cfg.LoadTimeout + time.Minute),
 		slots:  make(slots, cfg.MaxLoads),
 	}
 	if c.codec == nil {
@@ -87,8 +87,11 @@ func New[K comparable, V any](cfg Config[K, V]) (*Cache[K, V], error) {
 	return c, nil
 }
 
-// cost is Config.Cost. An entry for which that panics is too large to be kept.
+// cost is Config.Cost. An entry for which that panics is too large to be kept; an absence costs the least that an entry does.
 func (c *Cache[K, V]) cost(key K, it *item[V]) (cost int64) {
+	if it.absent {
+		return 0
+	}
 	var err error
 	defer func() {
 		if err != nil {

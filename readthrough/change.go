@@ -70,8 +70,8 @@ func (c *Cache[K, V]) InvalidateAllAsync(ctx context.Context, asOf uint64) (*Rec
 
 // Refresh reads the record of a key from the authority now and replaces it in L1, and in L2 unless another process is about
 // to fill that. A refresh of the key that is under way in this process is taken instead. The errors are Get's, absence
-// included. What is not cached, an absence without a NegativeTTL or a value above MaxCost, replaces nothing: who must not be
-// answered the old one any more invalidates.
+// included. What is not cached, an absence without a NegativeTTL or a value above MaxCost, takes the old one out of L1, and what is
+// not kept in L2, a value above MaxWire too, leaves the old one there: who must not be answered it any more invalidates.
 func (c *Cache[K, V]) Refresh(ctx context.Context, key K) error {
 	id, err := c.id(key)
 	if err != nil {

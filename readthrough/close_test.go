@@ -3,6 +3,7 @@ package readthrough_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -222,6 +223,41 @@ func TestRefreshReplacesWhatIsThere(t *testing.T) {
 			t.Errorf("Refresh = %v", err)
 		}
 		wantGet(t, c, "k", 2) // what was there stays
+	})
+}
+
+// Nobody was told of a change, so the guard of the older load holds.
+func TestALoadFromBeforeRefreshDoesNotReplaceWhatThatBrought(t *testing.T) {
+	onEach(t, func(t *testing.T, b backend) {
+		for _, versioned := range []bool{false, true} {
+			src, held := newSource(map[string]int{"k": 1}), newGate(t)
+			src.versioned = versioned
+			src.on = func(ctx context.Context, key string) error {
+				if src.loads.Load() == 1 {
+					return held.pass(ctx, key)
+				}
+				return nil
+			}
+			c := open(t, patient(t, b.with(config{Name: fmt.Sprint("test.", versioned), Loader: src})))
+			ready(t, c)
+			slow := make(chan error, 1)
+			go func() {
+				_, err := c.Get(t.Context(), "k")
+				slow <- err
+			}()
+			held.await(t)
+			src.put("k", 2)
+			if err := c.Refresh(t.Context(), "k"); err != nil {
+				t.Fatal(err)
+			}
+			held.release()
+			if err := <-slow; err != nil {
+				t.Fatal(err)
+			}
+			if e, ok := c.Peek("k"); !ok || e.Value != 2 {
+				t.Errorf("Peek = %+v, %v, want what the refresh brought", e, ok)
+			}
+		}
 	})
 }
 

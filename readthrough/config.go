@@ -65,7 +65,8 @@ type Config[K comparable, V any] struct {
 	MaxEntries int64
 	// MaxCost bounds the sum of Cost over L1. 0: MaxEntries.
 	MaxCost int64
-	// Cost of an entry. It runs without a lock; an entry whose Cost panics is not kept. nil: 1 each.
+	// Cost of a record. It runs without a lock; a record whose Cost panics is not kept. An absence costs MaxCost/MaxEntries, the
+	// least that an entry does. nil: 1 each.
 	Cost func(K, V) int64
 
 	// ID makes a key's id, which names it in Redis, on the bus and in Log: at most 1 KiB, different for different keys, the

@@ -40,8 +40,8 @@ type Entry[V any] struct {
 	Tier Tier
 	// Age is the time since the authority was read.
 	Age time.Duration
-	// Bound is how long ago, at most, a change may have been executed that this answer does not show: 0 for L2 and L3, which
-	// were asked during the call, B for L1.
+	// Bound is how long ago, at most, a change may have been executed that this answer does not show: 0 for L2 and L3 if they
+	// were asked during the call, B for L1 and for a load that was under way already.
 	Bound time.Duration
 	// Stale: served past its lease or end by ServeStale. Bound does not hold for it.
 	Stale bool
@@ -69,15 +69,25 @@ func (it *item[V]) from(tier Tier) *item[V] {
 	}
 }
 
-// entry describes an item as an answer of a tier.
-func (c *Cache[K, V]) entry(it *item[V], tier Tier, stale bool) (e Entry[V], err error) {
-	e = Entry[V]{Absent: it.absent, Tier: tier, Age: max(0, time.Since(it.read)), Stale: stale, AsOf: it.asOf}
+// older says whether an item was asked for before another and is of no higher version.
+func (it *item[V]) older(than *item[V]) bool { return it.fresh < than.fresh && it.asOf <= than.asOf }
+
+// origin is where an answer came from.
+type origin struct {
+	tier   Tier
+	stale  bool
+	joined bool // of a load that another call began, which may have read before this one
+}
+
+// entry describes an item as an answer.
+func (c *Cache[K, V]) entry(it *item[V], from origin) (e Entry[V], err error) {
+	e = Entry[V]{Absent: it.absent, Tier: from.tier, Age: max(0, time.Since(it.read)), Stale: from.stale, AsOf: it.asOf}
 	if !it.absent {
 		if e.Value, err = c.out(it.value); err != nil {
 			return Entry[V]{}, err
 		}
 	}
-	if tier == L1 {
+	if from.tier == L1 || from.joined {
 		e.Bound = c.bound
 	}
 	return e, nil

@@ -14,7 +14,7 @@ const maxFences = 1 << 16
 
 // fences are the versions below which nothing of an id may be answered or kept, as this process knows them: from its own
 // writes and from the authority's log, whatever Redis says. A fence is kept for at least life, which is longer than a value
-// from before it can last in L2.
+// from before it can last in L2: it may be read just before, stored when its load ends, and last for MaxTTL then.
 type fences struct {
 	life time.Duration
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/layercache/layercache/l2/redistest"
@@ -164,6 +165,52 @@ func TestFencesAreBoundedAndNeverLowered(t *testing.T) {
 			t.Fatalf("fence of key %d is %d, was raised to %d", i, got, i+1)
 		}
 	}
+}
+
+// A value may be read just before the fence, stored LoadTimeout later, and last for MaxTTL.
+func TestAFenceOutlivesWhatALateFillStores(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newSource(nil)
+		src.versioned = true
+		c := open(t, config{Name: "test", Loader: src, MaxTTL: 5 * time.Second, LoadTimeout: 10 * time.Minute})
+		invalidateAsync(t, c, 7, "k")
+		for range 10 { // whoever raises a fence forgets those that are old
+			<-time.After(time.Minute)
+			invalidateAsync(t, c, 8, "another")
+		}
+		<-time.After(5 * time.Second)
+		invalidateAsync(t, c, 9, "another")
+		if got := c.Fence("k"); got != 7 {
+			t.Errorf("Fence = %d after 10 min 5 s, want 7", got)
+		}
+	})
+}
+
+// Redis has not heard of the change, so the lease of the load still stands there.
+func TestWhatTheLogHasFencedMeanwhileIsNotStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, held := bubble(t), newGate(t)
+		src, log := newSource(map[string]int{"k": 1}), &memoryLog{}
+		src.versioned, src.on = true, held.pass
+		c := open(t, config{Name: "test", Redis: client, Loader: src, Log: log, Poll: 100 * time.Millisecond})
+		ready(t, c)
+		slow := make(chan error, 1)
+		go func() {
+			_, err := c.Get(t.Context(), "k")
+			slow <- err
+		}()
+		held.await(t)
+		log.add("k", src.put("k", 2))
+		<-time.After(time.Second) // polled
+		held.release()
+		if err := <-slow; err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := client.Exists(t.Context(), prefix+"d:k", prefix+"l:k").Val(); n != 0 {
+			t.Errorf("Redis holds %d keys, want neither the value nor the lease of its load", n)
+		}
+	})
 }
 
 // The lease belongs to the life of Redis' state in which it was given; a fill in the next one would bring a value from before

@@ -174,6 +174,9 @@ func (x *fetch[K, V]) looked(nonce l2.Nonce, reply l2.Reply, err error) protocol
 		return x.rules.Looked(protocol.Lookup{Outcome: protocol.Unreachable}, x.need(), false)
 	}
 	x.c.bus.Observe(x.part, reply.Position.Epoch)
+	if reply.Fence > 0 { // what is below it was invalidated, whether or not a message of that has come
+		x.c.l1.EvictIf(x.key, func(it *item[V]) bool { return it.asOf > 0 && it.asOf < reply.Fence })
+	}
 	if reply.Oversize {
 		x.c.tel.Count(x.c.cfg.Name, telemetry.PayloadRejectedOversize, 1)
 	}
@@ -280,10 +283,15 @@ func (x *fetch[K, V]) loaded(step protocol.Step, loaded Loaded[V], absent bool, 
 	ttl := x.c.ttl(loaded.TTL, absent)
 	if ttl <= 0 { // not to be cached
 		x.release()
+		x.outdate(it)
 		return it, protocol.AnswerLoaded, nil
 	}
 	x.put(it, began.Add(ttl))
 	if step != protocol.AskAuthorityAndFill {
+		return it, protocol.AnswerLoaded, nil
+	}
+	if it.asOf > 0 && it.asOf < x.need() { // Redis may not know that fence, which came meanwhile
+		x.release()
 		return it, protocol.AnswerLoaded, nil
 	}
 	return it, protocol.AnswerLoaded, &filling[V]{id: x.id, epoch: x.reply.Position.Epoch, nonce: x.nonce, it: it, ttl: ttl}
@@ -296,12 +304,20 @@ func (x *fetch[K, V]) keep(it *item[V]) *item[V] {
 	return it
 }
 
-// put keeps an item in L1 under the flight's guard. What came with another epoch than this process lives in is not kept.
+// put keeps an item in L1 under the flight's guard, unless a load that began later has brought one. What came with another epoch
+// than this process lives in is not kept.
 func (x *fetch[K, V]) put(it *item[V], deadline protocol.Instant) {
-	if epoch := x.reply.Position.Epoch; epoch != "" && epoch != x.c.bus.Position(x.part).Epoch {
-		return
+	epoch := x.reply.Position.Epoch
+	lived := epoch == "" || epoch == x.c.bus.Position(x.part).Epoch
+	if !lived || !x.c.l1.PutUnless(x.flight.guard, x.key, it, int64(deadline), it.older) {
+		x.outdate(it)
 	}
-	x.c.l1.Put(x.flight.guard, x.key, it, int64(deadline))
+}
+
+// outdate takes from L1 what was read before an item that is not kept there: ServeStale would answer with what is known to be
+// otherwise.
+func (x *fetch[K, V]) outdate(it *item[V]) {
+	x.c.l1.EvictIf(x.key, func(old *item[V]) bool { return !it.older(old) })
 }
 
 // unavailable is the error of a load that failed. It is said once, where the loader has said it too.

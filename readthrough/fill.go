@@ -94,7 +94,7 @@ func (c *Cache[K, V]) fillBehind(fillings []*filling[V]) {
 		ctx, cancel := context.WithTimeout(context.Background(), fillTimeout)
 		defer cancel()
 		fills := make([]l2.Fill, 0, len(fillings))
-		var failed []*filling[V]
+		var sent, failed []*filling[V]
 		for _, f := range fillings {
 			envelope, err := c.encode(f.id, f.it)
 			if err != nil {
@@ -102,16 +102,25 @@ func (c *Cache[K, V]) fillBehind(fillings []*filling[V]) {
 				failed = append(failed, f)
 				continue
 			}
+			sent = append(sent, f)
 			fills = append(fills, l2.Fill{
 				ID: f.id, Epoch: f.epoch, Nonce: f.nonce, Envelope: envelope, Mirror: c.mirror(f.it),
 				TTL: max(f.ttl, time.Millisecond), AsOf: f.it.asOf,
 			})
 		}
-		if _, err := c.store.FillMany(ctx, fills); err != nil {
+		results, err := c.store.FillMany(ctx, fills)
+		if err != nil {
 			c.tel.Report(c.cfg.Name, "fill", err)
 		}
+		for i, f := range sent {
+			if i >= len(results) || results[i] == 0 {
+				failed = append(failed, f)
+			}
+		}
 		for _, f := range failed { // last: they have taken no time from those that can be kept
-			_ = c.store.Release(ctx, f.id, f.nonce) // if that fails too, the lease runs out
+			if c.store.Release(ctx, f.id, f.nonce) != nil {
+				return // the leases run out
+			}
 		}
 	})
 }

@@ -273,6 +273,34 @@ func TestAValueThatComesAfterAnInvalidationIsKeptNowhere(t *testing.T) {
 }
 
 // The followers of a failed load share its failure; the next caller begins a load of its own.
+// Who joins a load may miss what was changed between its reading and the call.
+func TestTheBoundOfAnAnswerCountsFromWhenItsLoadMayHaveRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, g := newSource(map[string]int{"k": 1}), newGate(t)
+		src.on = g.pass
+		c := open(t, config{Name: "test", Loader: src, Bound: 10 * time.Second})
+		ready(t, c)
+		var wg sync.WaitGroup
+		read := func(want time.Duration, opts ...readthrough.Option) {
+			wg.Go(func() {
+				e, err := c.GetEntry(t.Context(), "k", opts...)
+				if err != nil || e.Tier != readthrough.L3 || e.Bound != want {
+					t.Errorf("GetEntry = %+v, %v, want a bound of %s", e, err, want)
+				}
+			})
+			synctest.Wait()
+		}
+		read(0)
+		read(10 * time.Second)
+		read(0, readthrough.Linearizable())
+		read(0, readthrough.Linearizable()) // held back, and joined by the next one before it begins
+		read(0, readthrough.Linearizable())
+		g.release()
+		wg.Wait()
+		wantLoads(t, src, 3)
+	})
+}
+
 func TestFollowersOfAFailedLoadShareItsFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		src, g := newSource(map[string]int{"k": 7}), newGate(t)

@@ -42,11 +42,11 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, opts ...Option) (V, error)
 func (c *Cache[K, V]) GetAsOf(ctx context.Context, key K, opts ...Option) (value V, asOf uint64, err error) {
 	var it *item[V]
 	if len(opts) > 0 {
-		it, _, _, err = c.get(ctx, key, opts)
+		it, _, err = c.get(ctx, key, opts)
 	} else {
 		var lapsed bool
 		if it, lapsed = c.hit(key); it == nil {
-			it, _, _, err = c.past(ctx, key, demand{stale: c.cfg.Mode.stale}, lapsed)
+			it, _, err = c.past(ctx, key, demand{stale: c.cfg.Mode.stale}, lapsed)
 		}
 	}
 	if err != nil {
@@ -67,11 +67,11 @@ func (c *Cache[K, V]) answer(it *item[V]) (V, error) {
 
 // GetEntry is Get with what is known about the answer. An absence is an Entry with Absent set, beside ErrNotFound.
 func (c *Cache[K, V]) GetEntry(ctx context.Context, key K, opts ...Option) (Entry[V], error) {
-	it, tier, stale, err := c.get(ctx, key, opts)
+	it, from, err := c.get(ctx, key, opts)
 	if err != nil {
 		return Entry[V]{}, err
 	}
-	e, err := c.entry(it, tier, stale)
+	e, err := c.entry(it, from)
 	if err == nil && it.absent {
 		c.counts.negative.Add(1)
 		err = ErrNotFound
@@ -85,7 +85,7 @@ func (c *Cache[K, V]) Peek(key K) (Entry[V], bool) {
 	if it == nil {
 		return Entry[V]{}, false
 	}
-	e, err := c.entry(it, L1, false)
+	e, err := c.entry(it, origin{tier: L1})
 	return e, err == nil
 }
 
@@ -98,33 +98,33 @@ func (c *Cache[K, V]) Held(key K) (Entry[V], bool) {
 	if !ok {
 		return Entry[V]{}, false
 	}
-	entry, err := c.entry(e.Value, L1, e.Value.lease.Until() <= now || e.Deadline <= int64(now))
+	entry, err := c.entry(e.Value, origin{tier: L1, stale: e.Value.lease.Until() <= now || e.Deadline <= int64(now)})
 	return entry, err == nil
 }
 
 // get reads with options, from L1 if it may.
-func (c *Cache[K, V]) get(ctx context.Context, key K, opts []Option) (it *item[V], tier Tier, stale bool, err error) {
+func (c *Cache[K, V]) get(ctx context.Context, key K, opts []Option) (it *item[V], from origin, err error) {
 	d, err := c.demand(opts)
 	if err != nil {
-		return nil, 0, false, err
+		return nil, origin{}, err
 	}
 	lapsed := false
 	if !d.linearizable && !d.skipL1 {
 		if it, lapsed = c.hit(key); it != nil && c.satisfies(key, it, d) {
-			return it, L1, false, nil
+			return it, origin{tier: L1}, nil
 		}
 	}
 	return c.past(ctx, key, d, lapsed)
 }
 
 // past reads what L1 has not answered, for want of a lease (lapsed) or of the entry.
-func (c *Cache[K, V]) past(ctx context.Context, key K, d demand, lapsed bool) (it *item[V], tier Tier, stale bool, err error) {
+func (c *Cache[K, V]) past(ctx context.Context, key K, d demand, lapsed bool) (it *item[V], from origin, err error) {
 	if lapsed && c.holds(key) {
 		// One round trip, shared by all keys, may make the whole of L1 good again.
 		c.tel.Count(c.cfg.Name, telemetry.LeaseLapsed, 1)
 		if c.renew(ctx, key) == nil {
 			if it, lapsed = c.hit(key); it != nil && c.satisfies(key, it, d) {
-				return it, L1, false, nil
+				return it, origin{tier: L1}, nil
 			}
 		}
 	}
@@ -133,19 +133,19 @@ func (c *Cache[K, V]) past(ctx context.Context, key K, d demand, lapsed bool) (i
 	}
 	id, err := c.id(key)
 	if err != nil {
-		return nil, 0, false, err
+		return nil, origin{}, err
 	}
 	if it := c.throttled(key, d); it != nil {
-		return it, L1, true, nil
+		return it, origin{tier: L1, stale: true}, nil
 	}
-	it, err = c.load(ctx, key, id, d)
+	it, joined, err := c.load(ctx, key, id, d)
 	if err != nil {
 		if it := c.staleFor(key, d, err); it != nil {
-			return it, L1, true, nil
+			return it, origin{tier: L1, stale: true}, nil
 		}
-		return nil, 0, false, err
+		return nil, origin{}, err
 	}
-	return it, it.tier, false, nil
+	return it, origin{tier: it.tier, joined: joined}, nil
 }
 
 // holds says whether L1 has something of the key that only lacks a lease.

@@ -7,13 +7,13 @@ import (
 	"github.com/layercache/layercache/telemetry"
 )
 
-// load reads past L1: it joins a load under way, or begins one.
-func (c *Cache[K, V]) load(ctx context.Context, key K, id l2.ID, d demand) (*item[V], error) {
+// load reads past L1: it joins a load under way that may have read already (joined), or begins one.
+func (c *Cache[K, V]) load(ctx context.Context, key K, id l2.ID, d demand) (it *item[V], joined bool, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if err := c.enter(); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	landing := c.flights.join(ctx, flightKey(id, d), id.Hash(), c.bus.Lease(c.partition(id)), d.linearizable,
 		func(f *flight) (*item[V], error) {
@@ -25,7 +25,8 @@ func (c *Cache[K, V]) load(ctx context.Context, key K, id l2.ID, d demand) (*ite
 	if !landing.began {
 		c.active.Done()
 	}
-	return c.await(ctx, landing)
+	it, err = c.await(ctx, landing)
+	return it, !landing.began && !d.linearizable, err
 }
 
 // flightKey says which loads are the same: of one id, with one demand.

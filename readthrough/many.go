@@ -37,9 +37,10 @@ func (c *Cache[K, V]) GetMany(ctx context.Context, keys []K, opts ...Option) (ma
 	return found, errors.Join(fails.errs...)
 }
 
-// Warm loads what is missing of keys, so that the reads after it hit. Absences count as loaded.
+// Warm loads what is missing of keys, so that the reads after it hit. Absences count as loaded; what ServeStale would answer past
+// its end does not.
 func (c *Cache[K, V]) Warm(ctx context.Context, keys ...K) error {
-	_, err := c.GetMany(ctx, keys)
+	_, err := c.GetMany(ctx, keys, MaxStale(0))
 	return err
 }
 

@@ -109,6 +109,25 @@ func TestWhatWasReadBeforeAnInvalidationIsNotMirroredAfterIt(t *testing.T) {
 	})
 }
 
+// Redis refuses a mirror of another prefix, and with it the fill.
+func TestAFillThatIsRefusedWithAnErrorGivesItsLeaseBack(t *testing.T) {
+	onRedis(t, func(t *testing.T, b backend) {
+		src, tel := newSource(map[string]int{"k": 1, "m": 2}), newRecorder()
+		cfg := b.with(config{Loader: src, LoadTimeout: 10 * time.Minute})
+		c := open(t, mirrored(cfg))
+		cfg.Telemetry, cfg.Mirror = tel, readthrough.Mirror[int]{Prefix: "another:", Encode: digits}
+		odd := open(t, cfg)
+		ready(t, c, odd)
+		wantGet(t, c, "k", 1)
+		wantMirror(t, b, "k", "1")
+		wantGet(t, odd, "m", 2)
+		redistest.Eventually(t, 10*time.Second, "report of the fill", func() bool { return tel.reported("fill") == 1 })
+		redistest.Eventually(t, 10*time.Second, "end of the lease", func() bool {
+			return b.client.Exists(t.Context(), prefix+"l:m").Val() == 0
+		})
+	})
+}
+
 func TestAnAbsenceHasNoMirror(t *testing.T) {
 	onRedis(t, func(t *testing.T, b backend) {
 		src := newSource(map[string]int{"k": 1})

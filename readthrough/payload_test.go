@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,6 +125,37 @@ func TestAValueTooLongForL2IsKeptInL1Only(t *testing.T) {
 	})
 }
 
+func TestRefreshLeavesInL2WhatItsValueIsTooLongToReplace(t *testing.T) {
+	onRedis(t, func(t *testing.T, b backend) {
+		tel := newRecorder()
+		var long atomic.Bool
+		want := strings.Repeat("x", 2000)
+		cfg := readthrough.Config[string, string]{
+			Name: "test", Redis: b.client, MaxWire: 1000, Telemetry: tel,
+			Loader: readthrough.LoaderFunc[string, string](func(context.Context, string) (string, error) {
+				if long.Load() {
+					return want, nil
+				}
+				return "short", nil
+			}),
+		}
+		c, other := open(t, cfg), open(t, cfg)
+		ready(t, c, other)
+		wantGet(t, c, "k", "short")
+		stored(t, b, "k")
+		long.Store(true)
+		if err := c.Refresh(t.Context(), "k"); err != nil {
+			t.Fatal(err)
+		}
+		redistest.Eventually(t, 10*time.Second, "report of the fill", func() bool { return tel.reported("encode") == 1 })
+		wantGet(t, other, "k", "short")
+		if r, err := c.InvalidateAsync(t.Context(), "k"); err != nil || !r.Executed() {
+			t.Fatal(err)
+		}
+		wantGet(t, other, "k", want, readthrough.SkipL1())
+	})
+}
+
 // codec is JSON until it is told otherwise.
 type codec struct {
 	l2.Codec[int]
@@ -204,6 +236,27 @@ func TestACostThatPanicsKeepsTheEntryOutOfL1(t *testing.T) {
 	}
 	if tel.reported("cost") == 0 {
 		t.Error("not reported")
+	}
+}
+
+// There is no value to look at.
+func TestAnAbsenceIsKeptInL1WhateverCostLooksAt(t *testing.T) {
+	type document struct{ body string }
+	loads := 0
+	c := open(t, readthrough.Config[string, *document]{
+		Name: "test", MaxCost: 1 << 20, Cost: func(_ string, d *document) int64 { return int64(len(d.body)) },
+		Loader: readthrough.LoaderFunc[string, *document](func(context.Context, string) (*document, error) {
+			loads++
+			return nil, readthrough.ErrNotFound
+		}),
+	})
+	for range 3 {
+		if _, err := c.Get(t.Context(), "k"); !errors.Is(err, readthrough.ErrNotFound) {
+			t.Fatal(err)
+		}
+	}
+	if loads != 1 {
+		t.Errorf("%d loads of an absence, want 1", loads)
 	}
 }
 

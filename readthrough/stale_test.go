@@ -2,6 +2,7 @@ package readthrough_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,6 +155,16 @@ func TestWhileItServesStaleTheAuthorityIsAskedOnceASecond(t *testing.T) {
 	})
 }
 
+func TestWarmSaysWhatIsServedStaleOnly(t *testing.T) {
+	staleStory(t, readthrough.ServeStale(time.Hour), false, func(t *testing.T, c *cache, _ *source, _ *memoryLog) {
+		<-time.After(10 * time.Second)
+		wantStale(t, c)
+		if err := c.Warm(t.Context(), "k"); !errors.Is(err, readthrough.ErrUnavailable) {
+			t.Errorf("Warm = %v, want ErrUnavailable", err)
+		}
+	})
+}
+
 // One record that cannot be read says nothing of the others.
 func TestAKeyWhoseLoadFailsMakesNoOtherKeyStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -185,4 +196,61 @@ func TestServeStaleHeedsTokens(t *testing.T) {
 		}
 		wantErr(t, c, "k", readthrough.ErrUnavailable, readthrough.AtLeast(r.Token()))
 	})
+}
+
+// The message of the invalidation is lost; L2's answer alone tells of it.
+func TestServeStaleServesNothingBelowAFenceOfL2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := bubble(t)
+		src := newSource(map[string]int{"k": 1})
+		src.versioned = true
+		c := open(t, config{
+			Name: "test", Redis: client, Loader: src, TTL: time.Second, Jitter: -1, Mode: readthrough.ServeStale(time.Minute),
+		})
+		ready(t, c)
+		fence := func(asOf uint64) { client.HSet(t.Context(), prefix+"l:k", "f", fmt.Sprintf("%020d", asOf)) }
+		wantGet(t, c, "k", 1)
+		<-time.After(time.Second)
+		src.fail(errBroken)
+		fence(src.version)
+		wantStale(t, c)
+		<-time.After(time.Second) // asked again
+		fence(src.version + 1)
+		wantErr(t, c, "k", readthrough.ErrUnavailable)
+		src.fail(nil)
+		wantErr(t, c, "k", readthrough.ErrUnavailable) // the authority answers below the fence
+	})
+}
+
+// What is known to be otherwise does not come back because the new answer is not kept.
+func TestServeStaleServesNothingOlderThanAnAnswerThatWasNotKept(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		next func() (loaded, error)
+		cfg  config
+	}{
+		{"an absence", func() (loaded, error) { return loaded{}, readthrough.ErrNotFound }, config{NegativeTTL: -1}},
+		{"not to be cached", func() (loaded, error) { return loaded{Value: 2, TTL: -1}, nil }, config{}},
+		{"too large", func() (loaded, error) { return loaded{Value: 1000}, nil }, config{
+			MaxCost: 100, MaxEntries: 100, Cost: func(_ string, v int) int64 { return int64(v) },
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				answer := func() (loaded, error) { return loaded{Value: 1}, nil }
+				cfg := tc.cfg
+				cfg.Name, cfg.Loader = "test", loaderFunc(func(string) (loaded, error) { return answer() })
+				cfg.TTL, cfg.Jitter, cfg.Mode = time.Second, -1, readthrough.ServeStale(time.Minute)
+				c := open(t, cfg)
+				wantGet(t, c, "k", 1)
+				<-time.After(time.Second)
+				answer = tc.next
+				if _, err := c.Get(t.Context(), "k"); err != nil && !errors.Is(err, readthrough.ErrNotFound) {
+					t.Fatal(err)
+				}
+				answer = func() (loaded, error) { return loaded{}, errBroken }
+				wantErr(t, c, "k", readthrough.ErrUnavailable)
+			})
+		})
+	}
 }

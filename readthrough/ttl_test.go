@@ -155,6 +155,7 @@ func bubble(t testing.TB) redis.UniversalClient {
 	m := miniredis.NewMiniRedis()
 	m.ClockTTL(true)
 	client := redis.NewClient(&redis.Options{
+		Addr:                  "127.0.0.1:6379", // never dialled, and no name: what looks names up is shared between bubbles
 		ContextTimeoutEnabled: true, MaxRetries: -1,
 		Dialer: func(context.Context, string, string) (net.Conn, error) { return m.Dial() },
 	})
