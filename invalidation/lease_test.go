@@ -1,6 +1,7 @@
 package invalidation_test
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"time"
@@ -237,6 +238,23 @@ func TestRedisIsTriedAgainByReadsPastL1(t *testing.T) {
 	end := invalidation.Now().Add(2 * bound)
 	redistest.Eventually(t, patience, "idleness", func() bool { return invalidation.Now() > end })
 	server.Restart()
+	redistest.Eventually(t, patience, "use of Redis", func() bool { return p.Usable(t.Context(), id(t, "x")) })
+}
+
+// Whoever has failed to renew uses no L2. The lease may last long still: its end is not waited for.
+func TestOneFailedRenewalIsTriedAgainSoon(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	p := join(t, proxy.Client(), setting{store: func(c *l2.Config) { c.Lease = time.Hour }})
+	leased(t, p)
+	proxy.BlackholeToServer()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Renew(ctx, 0); err == nil {
+		t.Fatal("renewed through a blackhole")
+	}
+	redistest.Eventually(t, patience, "failure", func() bool { return p.Health().State == invalidation.Down })
+	proxy.Restore()
 	redistest.Eventually(t, patience, "use of Redis", func() bool { return p.Usable(t.Context(), id(t, "x")) })
 }
 

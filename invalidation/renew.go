@@ -100,6 +100,8 @@ func (p *partition) nextRenewal(t protocol.Instant) protocol.Instant {
 		return max(p.retryAt, p.lastSent.Add(coalesce))
 	case t.Sub(p.lastUsed) >= p.rec.Bound:
 		return protocol.Forever
+	case p.failures > 0:
+		return p.retryAt // L2 is not asked until one succeeds, however long the lease lasts
 	default:
 		return max(p.retryAt, p.lastSent.Add(p.interval()))
 	}
