@@ -349,6 +349,58 @@ func TestLocalRenewFailsAtOnceWhileTheLogIsKnownToBeOut(t *testing.T) {
 	})
 }
 
+func TestLocalRenewIsNotMadeToWaitForALogThatHangsAgainAndAgain(t *testing.T) {
+	bubble(t, nil, nil, func(t *testing.T, p polled) {
+		hold := make(chan struct{})
+		p.log.set(func(l *logbook) { l.hold = hold })
+		p.next()
+		for p.Health().Err == nil {
+			after(localBound / 100)
+		}
+		polls := p.log.polls()
+		for range 1000 {
+			after(localBound / 100)
+			began := time.Now()
+			if err := p.Renew(t.Context(), 0); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 0 {
+				t.Fatalf("%v after %s", err, time.Since(began))
+			}
+		}
+		if p.log.polls() == polls {
+			t.Fatal("nobody has asked the log again")
+		}
+		p.log.set(func(l *logbook) { l.hold = nil })
+		close(hold)
+		after(localBound / 2)
+		if err := p.Renew(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestALogThatDoesNotHeedItsContextIsAFailure(t *testing.T) {
+	log := deafLog{logbook: &logbook{}}
+	bubble(t, func(m *invalidation.Membership) {
+		log.release = make(chan struct{}) // in the bubble
+		m.Log = log
+	}, nil, func(t *testing.T, p polled) {
+		if err := p.Renew(context.Background(), 0); err == nil {
+			t.Fatal("renewed")
+		}
+		began := time.Now()
+		if err := p.Renew(context.Background(), 0); err == nil || time.Since(began) > 0 {
+			t.Fatalf("%v after %s", err, time.Since(began))
+		}
+		if h := p.Health(); h.State != invalidation.Down || h.Err == nil || p.tel.of(telemetry.PollFailed) != 1 {
+			t.Fatalf("%+v", h)
+		}
+		close(log.release)
+		synctest.Wait()
+		if h := p.Health(); h.State != invalidation.Up || h.Err != nil || !p.Lease(0).Valid(invalidation.Now()) {
+			t.Fatalf("%+v", h)
+		}
+	})
+}
+
 func TestLocalRenewEndsWithItsContextAndWithTheMember(t *testing.T) {
 	bubble(t, nil, nil, func(t *testing.T, p polled) {
 		hold := make(chan struct{})
