@@ -180,11 +180,12 @@ func (s *space) apply(ids []l2.ID, all bool, asOf uint64) l2.Position {
 
 // wait sits out the leases of other processes on the same database; there is nobody who could acknowledge.
 func (b *Member) wait(ctx context.Context, d *delivery) ([]string, error) {
-	if b.bound == 0 {
-		return nil, nil
+	left := b.untilInForce(d)
+	if left <= 0 {
+		return nil, nil // whatever became of ctx
 	}
 	select {
-	case <-time.After(b.untilInForce(d)):
+	case <-time.After(left):
 		return nil, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()

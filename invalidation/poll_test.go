@@ -290,6 +290,20 @@ func TestLocalWaitThatEndsFirstSaysUntilWhen(t *testing.T) {
 	})
 }
 
+func TestLocalWaitForWhatIsInForceDoesNotLookAtItsContext(t *testing.T) {
+	bubble(t, nil, nil, func(t *testing.T, p polled) {
+		r := p.Invalidate(t.Context(), []l2.ID{id(t, "x")}, 3)
+		after(2 * localBound)
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 100 {
+			if err := r.Wait(ended); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 func TestLocalWaitEndsWithTheMember(t *testing.T) {
 	bubble(t, nil, nil, func(t *testing.T, p polled) {
 		r := p.Invalidate(t.Context(), []l2.ID{id(t, "x")}, 3)
