@@ -233,6 +233,8 @@ func TestClientsThatCannotKeepThePromisesAreRefused(t *testing.T) {
 		want   string
 	}{
 		"nil":            {nil, "Client is required"},
+		"nil node":       {(*redis.Client)(nil), "Client is required"},
+		"nil cluster":    {(*redis.ClusterClient)(nil), "Client is required"},
 		"ReadOnly":       {cluster(func(o *redis.ClusterOptions) { o.ReadOnly = true }), "ReadOnly"},
 		"RouteByLatency": {cluster(func(o *redis.ClusterOptions) { o.RouteByLatency = true }), "replicas"},
 		"RouteRandomly":  {cluster(func(o *redis.ClusterOptions) { o.RouteRandomly = true }), "replicas"},
@@ -247,7 +249,7 @@ func TestClientsThatCannotKeepThePromisesAreRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q in it", name, err, c.want)
 		}
-		if c.client != nil {
+		if !strings.HasPrefix(name, "nil") {
 			_ = c.client.Close()
 		}
 	}
