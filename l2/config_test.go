@@ -36,6 +36,15 @@ func TestNewRefusesWrongFieldsByName(t *testing.T) {
 	}
 }
 
+func TestARefusedTenantIsNotShown(t *testing.T) {
+	_, client := redistest.Mini(t)
+	for _, tenant := range []string{"acme corp", strings.Repeat("acme", 50)} {
+		if _, err := l2.New(l2.Config{Client: client, Namespace: "ns", Tenant: tenant}); err == nil || strings.Contains(err.Error(), "acme") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 func TestZeroConfigMeansTheDocumentedDefaults(t *testing.T) {
 	_, client := redistest.Mini(t)
 	s, err := l2.New(l2.Config{Client: client, Namespace: "ns"})
