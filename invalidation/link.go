@@ -98,7 +98,8 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 type Membership struct {
 	// Store is the namespace's Redis state. Required to join a Link, unused by Local.
 	Store *l2.Store
-	// Namespace names the namespace to Local. A Link takes it from the Store.
+	// Namespace names the namespace to Local. What follows an '@' is its tenant, which Telemetry is not told. A Link takes both
+	// from the Store.
 	Namespace string
 	// Target is the cache to keep coherent. Required.
 	Target Target

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,7 +46,7 @@ func newPoller(tel telemetry.Telemetry, m Membership, interval time.Duration, pu
 	if interval == 0 {
 		interval = DefaultPoll
 	}
-	ns := m.Namespace
+	ns, _, _ := strings.Cut(m.Namespace, "@")
 	if m.Store != nil {
 		ns = m.Store.Namespace()
 	}

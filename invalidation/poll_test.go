@@ -235,6 +235,14 @@ func TestLogThatCannotBeReadEndsTheLeaseAndShowsInHealth(t *testing.T) {
 	})
 }
 
+func TestTelemetryOfAPollIsNotToldOfATenant(t *testing.T) {
+	bubble(t, func(m *invalidation.Membership) { m.Namespace = "ns@acme" }, func(l *logbook) { l.err = errLog }, func(t *testing.T, p polled) {
+		if got := p.tel.namespaces(); !slices.Equal(got, []string{"ns"}) {
+			t.Fatal(got)
+		}
+	})
+}
+
 func TestLocalWaitSitsOutTheBoundUnlessItIsSole(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(m *invalidation.Membership)
