@@ -105,7 +105,7 @@ type Membership struct {
 	Target Target
 	// Log is the authority's change log, polled every Poll as the backstop that does not trust Redis. nil: there is none.
 	Log Log
-	// Poll is V. 0: 5 s; on Local, where the poll is the serving lease, a quarter of Bound.
+	// Poll is V. 0: 5 s. On Local, where the poll is the serving lease, a quarter of Bound if Poll is 0 or longer than that.
 	Poll time.Duration
 	// Bound is B on Local with a Log. 0: 10 s. A Link takes it from the Store. On Local processes do not see each other:
 	// Bound must be the same in all that use the database, since a waiter sits out its own.

@@ -197,6 +197,18 @@ func TestPollIsTheServingLease(t *testing.T) {
 	})
 }
 
+func TestALongPollIsShortenedWhereItIsTheServingLease(t *testing.T) {
+	bubble(t, func(m *invalidation.Membership) { m.Poll = 10 * localBound }, nil, func(t *testing.T, p polled) {
+		for range 20 {
+			polls := p.log.polls()
+			after(localBound / 4)
+			if p.log.polls() == polls || !p.Lease(0).Valid(invalidation.Now()) {
+				t.Fatalf("%d polls in a quarter of the bound", p.log.polls()-polls)
+			}
+		}
+	})
+}
+
 func TestLeaseOfThePollIsPublishedAfterItsRowsAreApplied(t *testing.T) {
 	bubble(t, nil, nil, func(t *testing.T, p polled) {
 		var early bool
