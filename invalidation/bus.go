@@ -37,7 +37,8 @@ type Bus interface {
 	// Position is the epoch this process lives in and the sequence it has applied.
 	Position(part int) l2.Position
 	// Renew asks for a serving lease now and waits for it; callers share one round trip. An error means that freshness
-	// cannot be established through Redis at the moment, and answers at once while Redis is known to be out.
+	// cannot be established through Redis, on Local through the log, at the moment. It answers at once while they are known to
+	// be out.
 	Renew(ctx context.Context, part int) error
 	// Observe tells the bus of the epoch that some other answer carried. Another one than Position's asks for a renewal.
 	Observe(part int, epoch l2.Epoch)

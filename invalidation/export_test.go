@@ -33,3 +33,10 @@ func (b *Redis) Attempts() (n int) {
 	}
 	return n
 }
+
+// Namespaces is how many a Local knows.
+func (l *Local) Namespaces() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.spaces)
+}

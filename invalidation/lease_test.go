@@ -1,6 +1,10 @@
 package invalidation_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -152,6 +156,50 @@ func TestUnreadPartitionFallsSilentAndLeavesItsRegistration(t *testing.T) {
 	})
 }
 
+// A client has few connections, and whoever finds none in time gives up.
+func TestManyRegistrationsAreGivenBackTogether(t *testing.T) {
+	const parts = 100
+	for name, leave := range map[string]func(t *testing.T, p *process){
+		"by partitions that fall silent": func(*testing.T, *process) {},
+		"by Close": func(t *testing.T, p *process) {
+			if err := p.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t)
+			direct := server.Client()
+			first := join(t, direct, setting{unread: true}) // the server knows the scripts then
+			leased(t, first)
+			if err := first.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			direct.FlushAll(t.Context())
+			proxy := redistest.NewProxy(t, server.Addr())
+			proxy.Delay(25 * time.Millisecond)
+			client, err := l2.NewClient(l2.ClientConfig{
+				Addrs: []string{proxy.Addr()}, PoolSize: 2, PoolTimeout: 500 * time.Millisecond, ReadTimeout: time.Second,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = client.Close() })
+			p := join(t, client, setting{unread: true, store: func(c *l2.Config) { c.Partitions = parts }})
+			redistest.Eventually(t, patience, "leases", func() bool { return p.Lease(parts-1).Held() != protocol.Never })
+			leave(t, p)
+			redistest.Eventually(t, 3*time.Second, "departure", func() bool {
+				pipe := direct.Pipeline()
+				for part := range parts {
+					pipe.HGet(t.Context(), fmt.Sprintf("lc:{ns.%d}:a", part), p.Process())
+				}
+				answers, _ := pipe.Exec(t.Context()) // each holds its own error
+				return !slices.ContainsFunc(answers, func(a redis.Cmder) bool { return !errors.Is(a.Err(), redis.Nil) })
+			})
+		})
+	}
+}
+
 func TestEntriesSurviveALapse(t *testing.T) {
 	each(t, func(t *testing.T, client redis.UniversalClient, real bool) {
 		p := join(t, client, setting{unread: true})
@@ -237,6 +285,23 @@ func TestRedisIsTriedAgainByReadsPastL1(t *testing.T) {
 	end := invalidation.Now().Add(2 * bound)
 	redistest.Eventually(t, patience, "idleness", func() bool { return invalidation.Now() > end })
 	server.Restart()
+	redistest.Eventually(t, patience, "use of Redis", func() bool { return p.Usable(t.Context(), id(t, "x")) })
+}
+
+// Whoever has failed to renew uses no L2. The lease may last long still: its end is not waited for.
+func TestOneFailedRenewalIsTriedAgainSoon(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	p := join(t, proxy.Client(), setting{store: func(c *l2.Config) { c.Lease = time.Hour }})
+	leased(t, p)
+	proxy.BlackholeToServer()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Renew(ctx, 0); err == nil {
+		t.Fatal("renewed through a blackhole")
+	}
+	redistest.Eventually(t, patience, "failure", func() bool { return p.Health().State == invalidation.Down })
+	proxy.Restore()
 	redistest.Eventually(t, patience, "use of Redis", func() bool { return p.Usable(t.Context(), id(t, "x")) })
 }
 

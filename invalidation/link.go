@@ -98,13 +98,14 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 type Membership struct {
 	// Store is the namespace's Redis state. Required to join a Link, unused by Local.
 	Store *l2.Store
-	// Namespace names the namespace to Local. A Link takes it from the Store.
+	// Namespace names the namespace to Local. What follows an '@' is its tenant, which Telemetry is not told. A Link takes both
+	// from the Store.
 	Namespace string
 	// Target is the cache to keep coherent. Required.
 	Target Target
 	// Log is the authority's change log, polled every Poll as the backstop that does not trust Redis. nil: there is none.
 	Log Log
-	// Poll is V. 0: 5 s; on Local, where the poll is the serving lease, a quarter of Bound.
+	// Poll is V. 0: 5 s. On Local, where the poll is the serving lease, a quarter of Bound if Poll is 0 or longer than that.
 	Poll time.Duration
 	// Bound is B on Local with a Log. 0: 10 s. A Link takes it from the Store. On Local processes do not see each other:
 	// Bound must be the same in all that use the database, since a waiter sits out its own.

@@ -20,12 +20,13 @@ type Local struct {
 	// Telemetry is told what happens. nil: telemetry.Nop.
 	Telemetry telemetry.Telemetry
 
-	mu     sync.Mutex // guards spaces
+	mu     sync.Mutex // guards spaces; taken before a space's own
 	spaces map[string]*space
 }
 
-// space is a namespace of a Local.
+// space is a namespace of a Local. It ends with its last member.
 type space struct {
+	name   string
 	epoch  l2.Epoch // random: another process's tokens are not mistaken for ours
 	tokens Tokens
 
@@ -36,6 +37,7 @@ type space struct {
 
 // Member is a cache's part in a Local bus. Safe for concurrent use.
 type Member struct {
+	local  *Local
 	space  *space
 	target Target
 	lease  *Lease
@@ -67,12 +69,10 @@ func (l *Local) Join(m Membership) (*Member, error) {
 	if tel == nil {
 		tel = telemetry.Nop
 	}
-	b := &Member{space: l.space(m.Namespace), target: m.Target, lease: newLease(), polled: make(chan struct{})}
+	b := &Member{local: l, target: m.Target, lease: newLease(), polled: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
 	b.stopPoll, b.ended = cancel, ctx.Done()
-	b.space.mu.Lock()
-	b.space.members = append(b.space.members, b)
-	b.space.mu.Unlock()
+	l.enter(m.Namespace, b)
 	if m.Log == nil {
 		b.lease.publish(protocol.Forever)
 		close(b.polled)
@@ -102,7 +102,8 @@ func (b *Member) publish(until protocol.Instant) {
 	}
 }
 
-func (l *Local) space(namespace string) *space {
+// enter makes b a member of the namespace.
+func (l *Local) enter(namespace string, b *Member) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.spaces == nil {
@@ -110,10 +111,27 @@ func (l *Local) space(namespace string) *space {
 	}
 	s := l.spaces[namespace]
 	if s == nil {
-		s = &space{epoch: l2.Epoch(randomHex(16)), tokens: NewTokens(namespace, 1)}
+		s = &space{name: namespace, epoch: l2.Epoch(randomHex(16)), tokens: NewTokens(namespace, 1)}
 		l.spaces[namespace] = s
 	}
-	return s
+	b.space = s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.members = append(s.members, b)
+}
+
+// leave ends b's membership, and forgets a namespace that nobody is in any more. A Close that was cut short keeps it: an
+// invalidation may be under way still, and whoever joins meanwhile is told.
+func (l *Local) leave(ctx context.Context, b *Member) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := b.space
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.members = slices.DeleteFunc(s.members, func(m *Member) bool { return m == b })
+	if len(s.members) == 0 && l.spaces[s.name] == s && ctx.Err() == nil {
+		delete(l.spaces, s.name)
+	}
 }
 
 // Lease implements Bus.
@@ -180,11 +198,12 @@ func (s *space) apply(ids []l2.ID, all bool, asOf uint64) l2.Position {
 
 // wait sits out the leases of other processes on the same database; there is nobody who could acknowledge.
 func (b *Member) wait(ctx context.Context, d *delivery) ([]string, error) {
-	if b.bound == 0 {
-		return nil, nil
+	left := b.untilInForce(d)
+	if left <= 0 {
+		return nil, nil // whatever became of ctx
 	}
 	select {
-	case <-time.After(b.untilInForce(d)):
+	case <-time.After(left):
 		return nil, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -222,9 +241,7 @@ func (b *Member) Close(ctx context.Context) error {
 	b.closed = true
 	b.lease.publish(protocol.Never)
 	b.mu.Unlock()
-	b.space.mu.Lock()
-	b.space.members = slices.DeleteFunc(b.space.members, func(m *Member) bool { return m == b })
-	b.space.mu.Unlock()
+	b.local.leave(ctx, b)
 	select {
 	case <-b.polled:
 		return nil

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,7 +38,7 @@ type poller struct {
 	mu      sync.Mutex       // guards the fields below
 	polled  protocol.Instant // when the last poll that succeeded was sent
 	err     error            // of the last poll
-	retryAt protocol.Instant // nobody is made to wait for a poll before, after a failure
+	retryAt protocol.Instant // nobody asks for a poll before, after a failure
 	wake    chan struct{}    // closed at the end of the next poll
 }
 
@@ -45,7 +46,7 @@ func newPoller(tel telemetry.Telemetry, m Membership, interval time.Duration, pu
 	if interval == 0 {
 		interval = DefaultPoll
 	}
-	ns := m.Namespace
+	ns, _, _ := strings.Cut(m.Namespace, "@")
 	if m.Store != nil {
 		ns = m.Store.Namespace()
 	}
@@ -97,14 +98,24 @@ func (p *poller) note(sent protocol.Instant, err error) {
 	p.wake = make(chan struct{})
 }
 
+// errDeaf: a poll is under way that should have ended with its context.
+var errDeaf = errors.New("invalidation: the authority's log does not answer and does not heed its context")
+
 // errWentBack: versions will be given out a second time, so those seen prove nothing any more.
 var errWentBack = errors.New("invalidation: the authority's version went back, as that of a restored backup does")
 
 // poll reads everything above last and applies it.
 func (p *poller) poll(ctx context.Context) error {
 	for {
-		call, cancel := context.WithTimeout(ctx, max(p.interval, time.Second))
+		limit := max(p.interval, time.Second)
+		call, cancel := context.WithTimeout(ctx, limit)
+		deaf := time.AfterFunc(limit+limit/4, func() { // stopped when the log answers
+			if ctx.Err() == nil {
+				p.note(protocol.Never, errDeaf)
+			}
+		})
 		page, err := p.log.Changes(call, p.last, pollPage)
+		deaf.Stop()
 		cancel()
 		if err != nil {
 			return err
@@ -137,15 +148,17 @@ func (p *poller) poll(ctx context.Context) error {
 }
 
 // soon waits for the outcome of a poll: of the one under way, or of one made now. Callers share it. While the log is known
-// not to be readable it answers at once.
+// not to be readable it answers at once, and asks for a poll all the same: the next one may hang as the last one did.
 func (p *poller) soon(ctx context.Context) error {
 	p.mu.Lock()
 	wake, err, failing := p.wake, p.err, Now() < p.retryAt
 	p.mu.Unlock()
-	if failing {
+	if !failing {
+		signal(p.now)
+	}
+	if err != nil {
 		return err
 	}
-	signal(p.now)
 	select {
 	case <-wake:
 	case <-ctx.Done():

@@ -197,6 +197,18 @@ func TestPollIsTheServingLease(t *testing.T) {
 	})
 }
 
+func TestALongPollIsShortenedWhereItIsTheServingLease(t *testing.T) {
+	bubble(t, func(m *invalidation.Membership) { m.Poll = 10 * localBound }, nil, func(t *testing.T, p polled) {
+		for range 20 {
+			polls := p.log.polls()
+			after(localBound / 4)
+			if p.log.polls() == polls || !p.Lease(0).Valid(invalidation.Now()) {
+				t.Fatalf("%d polls in a quarter of the bound", p.log.polls()-polls)
+			}
+		}
+	})
+}
+
 func TestLeaseOfThePollIsPublishedAfterItsRowsAreApplied(t *testing.T) {
 	bubble(t, nil, nil, func(t *testing.T, p polled) {
 		var early bool
@@ -231,6 +243,14 @@ func TestLogThatCannotBeReadEndsTheLeaseAndShowsInHealth(t *testing.T) {
 		p.next()
 		if h := p.Health(); h.State != invalidation.Up || h.Err != nil || h.Lease == 0 {
 			t.Fatalf("%+v", h)
+		}
+	})
+}
+
+func TestTelemetryOfAPollIsNotToldOfATenant(t *testing.T) {
+	bubble(t, func(m *invalidation.Membership) { m.Namespace = "ns@acme" }, func(l *logbook) { l.err = errLog }, func(t *testing.T, p polled) {
+		if got := p.tel.namespaces(); !slices.Equal(got, []string{"ns"}) {
+			t.Fatal(got)
 		}
 	})
 }
@@ -290,6 +310,20 @@ func TestLocalWaitThatEndsFirstSaysUntilWhen(t *testing.T) {
 	})
 }
 
+func TestLocalWaitForWhatIsInForceDoesNotLookAtItsContext(t *testing.T) {
+	bubble(t, nil, nil, func(t *testing.T, p polled) {
+		r := p.Invalidate(t.Context(), []l2.ID{id(t, "x")}, 3)
+		after(2 * localBound)
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 100 {
+			if err := r.Wait(ended); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 func TestLocalWaitEndsWithTheMember(t *testing.T) {
 	bubble(t, nil, nil, func(t *testing.T, p polled) {
 		r := p.Invalidate(t.Context(), []l2.ID{id(t, "x")}, 3)
@@ -345,6 +379,58 @@ func TestLocalRenewFailsAtOnceWhileTheLogIsKnownToBeOut(t *testing.T) {
 		after(time.Second)
 		if err := p.Renew(t.Context(), 0); err != nil || !p.Lease(0).Valid(invalidation.Now()) {
 			t.Fatal(err)
+		}
+	})
+}
+
+func TestLocalRenewIsNotMadeToWaitForALogThatHangsAgainAndAgain(t *testing.T) {
+	bubble(t, nil, nil, func(t *testing.T, p polled) {
+		hold := make(chan struct{})
+		p.log.set(func(l *logbook) { l.hold = hold })
+		p.next()
+		for p.Health().Err == nil {
+			after(localBound / 100)
+		}
+		polls := p.log.polls()
+		for range 1000 {
+			after(localBound / 100)
+			began := time.Now()
+			if err := p.Renew(t.Context(), 0); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 0 {
+				t.Fatalf("%v after %s", err, time.Since(began))
+			}
+		}
+		if p.log.polls() == polls {
+			t.Fatal("nobody has asked the log again")
+		}
+		p.log.set(func(l *logbook) { l.hold = nil })
+		close(hold)
+		after(localBound / 2)
+		if err := p.Renew(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestALogThatDoesNotHeedItsContextIsAFailure(t *testing.T) {
+	log := deafLog{logbook: &logbook{}}
+	bubble(t, func(m *invalidation.Membership) {
+		log.release = make(chan struct{}) // in the bubble
+		m.Log = log
+	}, nil, func(t *testing.T, p polled) {
+		if err := p.Renew(context.Background(), 0); err == nil {
+			t.Fatal("renewed")
+		}
+		began := time.Now()
+		if err := p.Renew(context.Background(), 0); err == nil || time.Since(began) > 0 {
+			t.Fatalf("%v after %s", err, time.Since(began))
+		}
+		if h := p.Health(); h.State != invalidation.Down || h.Err == nil || p.tel.of(telemetry.PollFailed) != 1 {
+			t.Fatalf("%+v", h)
+		}
+		close(log.release)
+		synctest.Wait()
+		if h := p.Health(); h.State != invalidation.Up || h.Err != nil || !p.Lease(0).Valid(invalidation.Now()) {
+			t.Fatalf("%+v", h)
 		}
 	})
 }

@@ -129,11 +129,13 @@ func (b *Redis) Health() Health {
 func (b *Redis) Close(ctx context.Context) error {
 	b.stopPoll()
 	errs := make([]error, len(b.parts), len(b.parts)+1)
+	leaving := make([]*departure, len(b.parts))
 	var closing sync.WaitGroup
 	for i, p := range b.parts {
-		closing.Go(func() { errs[i] = p.close(ctx) }) // waited for below; ends with its calls, or with ctx
+		closing.Go(func() { leaving[i], errs[i] = p.close(ctx) }) // waited for below; ends with its calls, or with ctx
 	}
 	closing.Wait()
+	b.link.depart(ctx, slices.DeleteFunc(leaving, func(d *departure) bool { return d == nil }))
 	b.cancel()
 	b.link.leave(b)
 	select {
@@ -144,12 +146,13 @@ func (b *Redis) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// close ends the partition's part in the bus: no lease, nothing pending if it can be helped, no registration.
-func (p *partition) close(ctx context.Context) error {
+// close ends the partition's part in the bus: no lease, and nothing pending if it can be helped. It answers the registration that
+// is left to be given back, if there is one.
+func (p *partition) close(ctx context.Context) (*departure, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
-		return nil
+		return nil, nil
 	}
 	p.closed = true
 	p.carryOut(p.rec.Revoke(p.buf[:0]))
@@ -177,24 +180,19 @@ func (p *partition) close(ctx context.Context) error {
 	p.mu.Unlock()
 	p.deliverPending(ctx)
 	p.mu.Lock()
-	present, last := p.present, p.registered
-	p.present = false
+	defer p.mu.Unlock()
+	var d *departure
+	if p.present {
+		p.present = false
+		d = p.departure()
+	}
 	lost := len(p.pending)
-	var cause error
-	if lost > 0 {
-		if cause = p.pending[0].failure(); cause == nil {
-			cause = ctx.Err() // it is being tried still
-		}
+	if lost == 0 {
+		return d, nil
 	}
-	p.mu.Unlock()
-	if present {
-		call, cancel := context.WithTimeout(ctx, p.bus.link.cfg.CallTimeout)
-		defer cancel()
-		// A failure costs one Wait the rest of B.
-		_ = p.bus.store.Leave(call, p.index, last)
+	cause := p.pending[0].failure()
+	if cause == nil {
+		cause = ctx.Err() // it is being tried still
 	}
-	if lost > 0 {
-		return fmt.Errorf("invalidation: close: %d invalidations of %s not delivered: %w", lost, p.namespace(), cause)
-	}
-	return nil
+	return d, fmt.Errorf("invalidation: close: %d invalidations of %s not delivered: %w", lost, p.namespace(), cause)
 }

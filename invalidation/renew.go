@@ -18,8 +18,8 @@ const (
 	retryMax = time.Second
 )
 
-// renewLoop sends the renewals that are due, all in one pipeline, and closes gaps that last too long. It never waits for
-// Redis itself.
+// renewLoop sends the renewals and the departures that are due, each kind in one pipeline, and closes gaps that last too long.
+// It never waits for Redis itself.
 func (l *Link) renewLoop() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -30,10 +30,15 @@ func (l *Link) renewLoop() {
 		case <-l.wakeRenewal:
 		case <-timer.C:
 		}
-		due, next := l.due()
+		due, leaving, next := l.due()
 		if len(due) > 0 && !l.spawn(func() { l.renew(due) }) { // ends with its call
 			for _, r := range due {
 				r.part.answered(r.number, l2.RenewReply{Err: ErrClosed})
+			}
+		}
+		if len(leaving) > 0 && !l.spawn(func() { l.silent(leaving) }) { // ends with its call
+			for _, d := range leaving {
+				d.part.gone()
 			}
 		}
 		timer.Reset(next)
@@ -47,27 +52,36 @@ type renewal struct {
 	call   l2.Renewal
 }
 
-// due begins the renewals that are due now and says when to look again.
-func (l *Link) due() (due []renewal, next time.Duration) {
+// departure is a registration about to be given back.
+type departure struct {
+	part *partition
+	call l2.Departure
+}
+
+// due begins what is due now and says when to look again.
+func (l *Link) due() (due []*renewal, leaving []*departure, next time.Duration) {
 	next = time.Second
 	for _, p := range l.partitions() {
-		r, ok, in := p.due()
-		if ok {
+		r, d, in := p.due()
+		if r != nil {
 			due = append(due, r)
+		}
+		if d != nil {
+			leaving = append(leaving, d)
 		}
 		next = min(next, in)
 	}
-	return due, max(next, time.Millisecond)
+	return due, leaving, max(next, time.Millisecond)
 }
 
 // due decides what this partition needs now: a gap closed, a renewal, or to fall silent because nobody reads it.
-func (p *partition) due() (r renewal, ok bool, next time.Duration) {
+func (p *partition) due() (r *renewal, d *departure, next time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := now()
 	next = p.interval() // a read is noticed that late
 	if p.closed {
-		return renewal{}, false, next
+		return nil, nil, next
 	}
 	if p.lease.touched() {
 		p.lastUsed = t
@@ -77,17 +91,17 @@ func (p *partition) due() (r renewal, ok bool, next time.Duration) {
 	if p.inflight == nil {
 		switch at := p.nextRenewal(t); {
 		case at <= t:
-			r, ok = p.begin(t), true
+			r = p.begin(t)
 		case at != protocol.Forever:
 			next = min(next, at.Sub(t))
 		case p.present:
-			p.silence()
+			d = p.silence()
 		}
 	}
 	if wake := p.rec.Wake(); wake != protocol.Forever {
 		next = min(next, wake.Sub(t))
 	}
-	return r, ok, next
+	return r, d, next
 }
 
 // interval is H.
@@ -100,6 +114,8 @@ func (p *partition) nextRenewal(t protocol.Instant) protocol.Instant {
 		return max(p.retryAt, p.lastSent.Add(coalesce))
 	case t.Sub(p.lastUsed) >= p.rec.Bound:
 		return protocol.Forever
+	case p.failures > 0:
+		return p.retryAt // L2 is not asked until one succeeds, however long the lease lasts
 	default:
 		return max(p.retryAt, p.lastSent.Add(p.interval()))
 	}
@@ -119,7 +135,7 @@ func (p *partition) checkClocks() {
 }
 
 // begin starts a renewal. Called with p.mu held; the clock was read before.
-func (p *partition) begin(t protocol.Instant) renewal {
+func (p *partition) begin(t protocol.Instant) *renewal {
 	n := p.rec.Begin(t)
 	p.wanted, p.inflight, p.present = false, make(chan struct{}), true
 	if p.index > 0 {
@@ -128,31 +144,51 @@ func (p *partition) begin(t protocol.Instant) renewal {
 	p.lastSent, p.sentMono = t, time.Now()
 	p.sentWall = p.sentMono.Round(0)
 	p.registered = l2.Ack{Process: p.bus.process, Epoch: l2.Epoch(n.Epoch), Seq: n.Applied, Count: p.registered.Count + 1}
-	return renewal{part: p, number: n.Number, call: l2.Renewal{
+	return &renewal{part: p, number: n.Number, call: l2.Renewal{
 		Store: p.bus.store, Partition: p.index, Process: p.bus.process,
 		Epoch: p.registered.Epoch, Applied: n.Applied, Count: p.registered.Count,
 	}}
 }
 
-// silence gives the lease up and takes this process out of the registrations, so that no Wait counts on it. Called with
-// p.mu held: the lease is gone before the registration.
-func (p *partition) silence() {
+// silence gives the lease up and begins to take this process out of the registrations, so that no Wait counts on it. Called
+// with p.mu held: the lease is gone before the registration.
+func (p *partition) silence() *departure {
 	p.carryOut(p.rec.Revoke(p.buf[:0]))
-	p.present = false
-	last := p.registered
-	flown := make(chan struct{})
-	if p.bus.link.spawn(func() { // ends with its call
-		ctx, cancel := p.bus.link.call()
-		defer cancel()
-		// A failure costs one Wait the rest of B: it sits the registration out and deletes it.
-		_ = p.bus.store.Leave(ctx, p.index, last)
-		p.mu.Lock()
-		p.landed()
-		p.mu.Unlock()
-		p.bus.link.poke()
-	}) {
-		p.inflight = flown
+	p.present, p.inflight = false, make(chan struct{})
+	return p.departure()
+}
+
+// departure is that of the registration made last. Called with p.mu held.
+func (p *partition) departure() *departure {
+	return &departure{part: p, call: l2.Departure{Store: p.bus.store, Partition: p.index, Last: p.registered}}
+}
+
+// depart gives registrations back, all in one pipeline. A failure costs one Wait the rest of B: it sits the registration out and
+// deletes it.
+func (l *Link) depart(ctx context.Context, leaving []*departure) {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.CallTimeout)
+	defer cancel()
+	calls := make([]l2.Departure, len(leaving))
+	for i, d := range leaving {
+		calls[i] = d.call
 	}
+	_ = l2.Leave(ctx, l.cfg.Client, calls)
+}
+
+// silent gives back the registrations of partitions that have fallen silent.
+func (l *Link) silent(leaving []*departure) {
+	l.depart(l.ctx, leaving)
+	for _, d := range leaving {
+		d.part.gone()
+	}
+	l.poke()
+}
+
+// gone notes the end of a departure.
+func (p *partition) gone() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.landed()
 }
 
 // landed notes the end of a call. Called with p.mu held.
@@ -162,7 +198,7 @@ func (p *partition) landed() {
 }
 
 // renew sends renewals in one pipeline and applies the answers, those of partition 0 first.
-func (l *Link) renew(due []renewal) {
+func (l *Link) renew(due []*renewal) {
 	ctx, cancel := l.call()
 	defer cancel()
 	calls := make([]l2.Renewal, len(due))

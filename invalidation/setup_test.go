@@ -3,6 +3,7 @@ package invalidation_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -92,15 +93,16 @@ type counter struct {
 	events  map[telemetry.Event]int64
 	lags    []time.Duration
 	reports []string
+	told    map[string]bool // namespaces
 
 	before func(ev telemetry.Event) // called first thing in each Count, if set; guarded by mu
 }
 
 func newCounter() *counter {
-	return &counter{Telemetry: telemetry.Nop, events: map[telemetry.Event]int64{}}
+	return &counter{Telemetry: telemetry.Nop, events: map[telemetry.Event]int64{}, told: map[string]bool{}}
 }
 
-func (c *counter) Count(_ string, ev telemetry.Event, n int64) {
+func (c *counter) Count(namespace string, ev telemetry.Event, n int64) {
 	c.mu.Lock()
 	before := c.before
 	c.mu.Unlock()
@@ -110,6 +112,7 @@ func (c *counter) Count(_ string, ev telemetry.Event, n int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.events[ev] += n
+	c.told[namespace] = true
 }
 
 func (c *counter) Observe(_ string, m telemetry.Measure, d time.Duration) {
@@ -120,16 +123,23 @@ func (c *counter) Observe(_ string, m telemetry.Measure, d time.Duration) {
 	}
 }
 
-func (c *counter) Report(_ string, op string, err error) {
+func (c *counter) Report(namespace, op string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reports = append(c.reports, op+": "+err.Error())
+	c.told[namespace] = true
 }
 
 func (c *counter) of(ev telemetry.Event) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.events[ev]
+}
+
+func (c *counter) namespaces() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.told))
 }
 
 func (c *counter) lagged() []time.Duration {

@@ -3,6 +3,7 @@ package l2
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -17,9 +18,10 @@ type (
 // deadline. A failover client that was told to use replicas only cannot be told apart here; its first script answers
 // ErrReplica. Scripts are never retried, whatever the client's MaxRetries.
 func CheckClient(client redis.UniversalClient) error {
-	switch c := client.(type) {
-	case nil:
+	if v := reflect.ValueOf(client); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() {
 		return errors.New("l2: Config.Client is required")
+	}
+	switch c := client.(type) {
 	case nodeOptions:
 		return heedsDeadlines(c.Options().ContextTimeoutEnabled)
 	case clusterOptions:

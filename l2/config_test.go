@@ -36,6 +36,15 @@ func TestNewRefusesWrongFieldsByName(t *testing.T) {
 	}
 }
 
+func TestARefusedTenantIsNotShown(t *testing.T) {
+	_, client := redistest.Mini(t)
+	for _, tenant := range []string{"acme corp", strings.Repeat("acme", 50)} {
+		if _, err := l2.New(l2.Config{Client: client, Namespace: "ns", Tenant: tenant}); err == nil || strings.Contains(err.Error(), "acme") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 func TestZeroConfigMeansTheDocumentedDefaults(t *testing.T) {
 	_, client := redistest.Mini(t)
 	s, err := l2.New(l2.Config{Client: client, Namespace: "ns"})
@@ -233,6 +242,8 @@ func TestClientsThatCannotKeepThePromisesAreRefused(t *testing.T) {
 		want   string
 	}{
 		"nil":            {nil, "Client is required"},
+		"nil node":       {(*redis.Client)(nil), "Client is required"},
+		"nil cluster":    {(*redis.ClusterClient)(nil), "Client is required"},
 		"ReadOnly":       {cluster(func(o *redis.ClusterOptions) { o.ReadOnly = true }), "ReadOnly"},
 		"RouteByLatency": {cluster(func(o *redis.ClusterOptions) { o.RouteByLatency = true }), "replicas"},
 		"RouteRandomly":  {cluster(func(o *redis.ClusterOptions) { o.RouteRandomly = true }), "replicas"},
@@ -247,7 +258,7 @@ func TestClientsThatCannotKeepThePromisesAreRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q in it", name, err, c.want)
 		}
-		if c.client != nil {
+		if !strings.HasPrefix(name, "nil") {
 			_ = c.client.Close()
 		}
 	}

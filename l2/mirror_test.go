@@ -133,19 +133,22 @@ func TestFillWithoutAMirrorDeletesTheOneBefore(t *testing.T) {
 	})
 }
 
-func TestDiscardDeletesTheMirror(t *testing.T) {
-	eachMirrored(t, func(b, _ bundle) {
-		b.reflect("k", "value", 1)
-		r, _ := b.expect("k", l2.Hit)
-		if err := b.Discard(b.t.Context(), l2.Unreadable{ID: b.id("k"), Epoch: r.Position.Epoch, Envelope: []byte("another")}); err != nil {
-			b.t.Fatal(err)
+func TestDiscardDeletesTheMirrorWhoeverMakesIt(t *testing.T) {
+	eachMirrored(t, func(b, plain bundle) {
+		for i, by := range []bundle{b, plain} {
+			raw := fmt.Sprint("k", i)
+			b.reflect(raw, "value", 1)
+			r, _ := b.expect(raw, l2.Hit)
+			if err := by.Discard(b.t.Context(), l2.Unreadable{ID: b.id(raw), Epoch: r.Position.Epoch, Envelope: []byte("another")}); err != nil {
+				b.t.Fatal(err)
+			}
+			b.wantMirror(raw, "value")
+			if err := by.Discard(b.t.Context(), l2.Unreadable{ID: b.id(raw), Epoch: r.Position.Epoch, Envelope: r.Envelope}); err != nil {
+				b.t.Fatal(err)
+			}
+			b.wantMirror(raw, "")
+			b.expect(raw, l2.Leased)
 		}
-		b.wantMirror("k", "value")
-		if err := b.Discard(b.t.Context(), l2.Unreadable{ID: b.id("k"), Epoch: r.Position.Epoch, Envelope: r.Envelope}); err != nil {
-			b.t.Fatal(err)
-		}
-		b.wantMirror("k", "")
-		b.expect("k", l2.Leased)
 	})
 }
 

@@ -109,20 +109,47 @@ func renewed(s *Store, a answer) RenewReply {
 	return r
 }
 
-// Leave deletes a process's registration, so that nobody waits for it, if it is still the one that last says: a Leave that
-// arrives late must not take the registration of a process that serves again. The process must have stopped serving.
+// Departure says that a process has stopped serving a partition.
+type Departure struct {
+	Store     *Store
+	Partition int
+	// Last is the registration it made last.
+	Last Ack
+}
+
+// Leave is Leave of one registration.
 func (s *Store) Leave(ctx context.Context, part int, last Ack) error {
-	if err := s.checkPart("leave", part); err != nil {
-		return err
+	return Leave(ctx, s.client, []Departure{{Store: s, Partition: part, Last: last}})
+}
+
+// Leave deletes registrations, so that nobody waits for them, in one pipeline. One that is not the Last any more stays: a Leave
+// that arrives late must not take the registration of a process that serves again. The error joins what failed; a Departure that
+// is not valid fails the whole call before anything is sent.
+func Leave(ctx context.Context, client redis.UniversalClient, departures []Departure) error {
+	if len(departures) == 0 {
+		return nil
 	}
-	if err := checkProcess("leave", last.Process); err != nil {
-		return err
+	calls := make([]call, len(departures))
+	for i, d := range departures {
+		if err := d.Store.checkPart("leave", d.Partition); err != nil {
+			return err
+		}
+		if err := checkProcess("leave", d.Last.Process); err != nil {
+			return err
+		}
+		calls[i] = call{
+			script: leaveScript, store: d.Store, part: d.Partition, args: []any{d.Last.Process, d.Last.registration()},
+		}
 	}
-	ctx, span := s.tel.Start(ctx, telemetry.Op{Name: telemetry.OpLeave, Namespace: s.namespace})
-	err := do(ctx, s.client, []call{{script: leaveScript, store: s, part: part, args: []any{last.Process, last.registration()}}})[0].err
-	if err != nil {
-		err = fmt.Errorf("l2: leave: %w", err)
+	first := departures[0].Store
+	ctx, span := first.tel.Start(ctx, telemetry.Op{Name: telemetry.OpLeave, Namespace: first.namespace})
+	var errs []error
+	for _, a := range do(ctx, client, calls) {
+		if a.err != nil {
+			errs = append(errs, fmt.Errorf("l2: leave: %w", a.err))
+		}
 	}
+	err := errors.Join(errs...)
 	span.End(outcomeOf(err), err)
 	return err
 }

@@ -116,7 +116,7 @@ func checkWord(field, s string) error {
 	}
 	for i := range len(s) {
 		if !word(s[i]) {
-			return fmt.Errorf("l2: Config.%s may hold letters, digits, '.', '_' and '-' only, got %q", field, s)
+			return fmt.Errorf("l2: Config.%s may hold letters, digits, '.', '_' and '-' only", field) // a tenant is not shown
 		}
 	}
 	return nil

@@ -36,7 +36,8 @@ type Config[K comparable, V any] struct {
 	// Log is the authority's change log. It is polled as the backstop that does not trust Redis; without Redis it carries
 	// the invalidations between processes. nil: there is none.
 	Log invalidation.Log
-	// Poll is V, how often Log is read. 0: 5 s with Redis, a quarter of Bound without.
+	// Poll is V, how often Log is read when Redis carries the invalidations; without Redis it is read at least four times in
+	// Bound, whatever Poll says. At most 1 h; 0: 5 s.
 	Poll time.Duration
 	// Sole declares that without Redis no other process reads the namespace, so that nothing is waited for.
 	Sole bool

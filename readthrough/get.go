@@ -154,13 +154,15 @@ func (c *Cache[K, V]) holds(key K) bool {
 	return ok && e.Deadline > int64(invalidation.Now())
 }
 
-// renew asks for a lease of the key's partition.
+// renew asks for a lease of the key's partition. Its time is bounded: where it hangs the authority may answer still.
 func (c *Cache[K, V]) renew(ctx context.Context, key K) error {
 	e, ok := c.l1.Peek(key)
 	if !ok {
 		return nil
 	}
-	return c.bus.Renew(ctx, e.Value.part)
+	call, cancel := c.brief(ctx)
+	defer cancel()
+	return c.bus.Renew(call, e.Value.part)
 }
 
 // satisfies says whether an L1 answer is not below the token of a read. The entry's guard holds, so every invalidation this

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/layercache/layercache/invalidation"
@@ -368,6 +369,31 @@ func TestALapsedLeaseIsRenewedByTheReadThatNeedsIt(t *testing.T) {
 			wantLoads(t, src, 2)
 		})
 	}
+}
+
+// silentLog answers nobody while its context lasts.
+type silentLog struct{}
+
+func (silentLog) Changes(ctx context.Context, _ uint64, _ int) (invalidation.Page, error) {
+	<-ctx.Done()
+	return invalidation.Page{}, ctx.Err()
+}
+
+// Without Redis the poll of the log is the lease. A read asks for one, and the first poll of a long Bound lasts minutes.
+func TestALogThatHangsLeavesReadsTimeToAskTheAuthority(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newSource(map[string]int{"k": 1})
+		src.versioned = true
+		c := open(t, config{Name: "test", Loader: src, Log: silentLog{}, Bound: time.Hour, LoadTimeout: 4 * time.Second})
+		wantGet(t, c, "k", 1)
+		for range 3 {
+			began := time.Now()
+			wantGet(t, c, "k", 1) // by a caller without a deadline
+			if took := time.Since(began); took > time.Second {
+				t.Fatalf("a read took %s, and the authority answers at once", took)
+			}
+		}
+	})
 }
 
 // Each partition of those that nobody has read for a while has to be asked for its lease, and Redis hangs: that takes as long as

@@ -41,7 +41,7 @@ type Config struct {
 	// Bound is B: how old an answer may be after a change was executed, whatever fails. From 10 ms to 1 h; 0: 1 s.
 	Bound time.Duration
 	// Poll is V, how often the authority's log is read when Redis carries the changes; without Redis it is read at least
-	// four times in Bound. At most 1 h; 0: 5 s.
+	// four times in Bound, whatever Poll says. At most 1 h; 0: 5 s.
 	Poll time.Duration
 	// TTL of a document in the cache. From 1 ms to 24 h; 0: 5 min.
 	TTL time.Duration

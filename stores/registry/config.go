@@ -53,7 +53,8 @@ type Config struct {
 
 	// Bound is B: how old an answer may be after a change was executed and told, whatever fails. From 10 ms to 1 h; 0: 1 s.
 	Bound time.Duration
-	// Poll is V, how often the backend's change log is read, if it has one. 0: 5 s with a Link, a quarter of Bound without.
+	// Poll is V, how often the backend's change log, if it has one, is read with a Link; without it is read at least four times
+	// in Bound, whatever Poll says. At most 1 h; 0: 5 s.
 	Poll time.Duration
 	// LoadTimeout is the hard limit of a read of all agents. From 1 ms to 10 min; 0: 5 s.
 	LoadTimeout time.Duration
