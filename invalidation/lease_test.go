@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -288,21 +289,46 @@ func TestRedisIsTriedAgainByReadsPastL1(t *testing.T) {
 	redistest.Eventually(t, patience, "use of Redis", func() bool { return p.Usable(t.Context(), id(t, "x")) })
 }
 
-// Whoever has failed to renew uses no L2. The lease may last long still: its end is not waited for.
-func TestOneFailedRenewalIsTriedAgainSoon(t *testing.T) {
-	server := redistest.Start(t)
-	proxy := redistest.NewProxy(t, server.Addr())
-	p := join(t, proxy.Client(), setting{store: func(c *l2.Config) { c.Lease = time.Hour }})
-	leased(t, p)
-	proxy.BlackholeToServer()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := p.Renew(ctx, 0); err == nil {
-		t.Fatal("renewed through a blackhole")
+// refusing fails every script while it is on; the subscription goes on.
+type refusing struct{ on atomic.Bool }
+
+func (r *refusing) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (r *refusing) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (r *refusing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if !r.on.Load() {
+			return next(ctx, cmds)
+		}
+		for _, cmd := range cmds {
+			cmd.SetErr(errRefused)
+		}
+		return errRefused
 	}
-	redistest.Eventually(t, patience, "failure", func() bool { return p.Health().State == invalidation.Down })
-	proxy.Restore()
-	redistest.Eventually(t, patience, "use of Redis", func() bool { return p.Usable(t.Context(), id(t, "x")) })
+}
+
+var errRefused = errors.New("refused by the test")
+
+// The lease may last long still, and nobody may read any more: neither its end nor a reader is waited for.
+func TestOneFailedRenewalIsTriedAgainSoon(t *testing.T) {
+	for _, unread := range []bool{false, true} {
+		client := redistest.Start(t).Client()
+		hook := &refusing{}
+		client.AddHook(hook)
+		p := join(t, client, setting{store: func(c *l2.Config) { c.Lease = time.Hour }, unread: unread})
+		if err := p.Renew(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		hook.on.Store(true)
+		redistest.Eventually(t, patience, "failure", func() bool { // one that was sent before may still succeed
+			return errors.Is(p.Renew(t.Context(), 0), errRefused)
+		})
+		hook.on.Store(false)
+		redistest.Eventually(t, patience, "health", func() bool { return p.Health().State == invalidation.Up })
+		if !p.Usable(t.Context(), id(t, "x")) {
+			t.Error("L2 is not asked")
+		}
+	}
 }
 
 func TestEveryPartitionHasItsLease(t *testing.T) {

@@ -114,8 +114,6 @@ func (p *partition) nextRenewal(t protocol.Instant) protocol.Instant {
 		return max(p.retryAt, p.lastSent.Add(coalesce))
 	case t.Sub(p.lastUsed) >= p.rec.Bound:
 		return protocol.Forever
-	case p.failures > 0:
-		return p.retryAt // L2 is not asked until one succeeds, however long the lease lasts
 	default:
 		return max(p.retryAt, p.lastSent.Add(p.interval()))
 	}
@@ -287,6 +285,7 @@ func (p *partition) failed(t protocol.Instant, err error) error {
 	}
 	p.err, p.state = err, Down
 	p.unreachable.Store(true)
+	p.wanted = true // until one succeeds L2 is not asked, however long the lease lasts, and Health is Down, whoever reads
 	if errors.Is(err, l2.ErrConfigMismatch) {
 		p.state = Mismatch
 		p.carryOut(p.rec.Revoke(p.buf[:0]))

@@ -94,7 +94,9 @@ func (c *Cache[K, V]) renewFor(ctx context.Context, keys []K) {
 			parts = append(parts, e.Value.part)
 		}
 	}
-	_ = c.renewAll(ctx, parts) // what has no lease then is read past L1
+	call, cancel := c.brief(ctx)
+	defer cancel()
+	_ = c.renewAll(call, parts) // what has no lease then is read past L1
 }
 
 // collect adds what was read of a key to an answer. Absence adds nothing.
