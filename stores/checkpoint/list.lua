@@ -43,6 +43,7 @@ while left > 0 and budget > 0 do
       local mark = ARGV[5] .. name_of(id)
       local version, _, pin = mark_of(mark)
       if version == '0' then here(mark) end -- fails while it is still to come
+      if pin == '1' and redis.call('PTTL', ARGV[4] .. name_of(id)) ~= -1 then pin = '0' end -- another program gave it an end
       if redis.call('SISMEMBER', KEYS[1], id) == 0 then redis.pcall('SADD', KEYS[1], id) end -- heals a set that was lost; a full Redis refuses
       left = left - 1
       answer[#answer + 1] = id
