@@ -55,9 +55,10 @@ func (d Draft) Record(run string, seq uint64, session string) []byte {
 // Retention is how long events are kept. A Store never leaves one of its fields zero.
 type Retention struct {
 	// MaxEvents of a run are kept at least, and at most a few more (see Slack): of events that were appended under other
-	// MaxEvents as many more as came together.
+	// MaxEvents as many more as came together. Where many thousands have to go, each append may take out a part of them.
 	MaxEvents int64
-	// MaxAge after which events go, with an append an eighth of it later at most, and a run that nobody appends to goes.
+	// MaxAge after which events go, in such parts too, with an append an eighth of it later at most, and a run that nobody
+	// appends to goes.
 	MaxAge time.Duration
 	// KeepAfterEnd is when a run goes after its terminal event.
 	KeepAfterEnd time.Duration
