@@ -96,20 +96,45 @@ func (c *Cluster) AddReplicas() {
 // are moved to and fro before every node has heard of it from the others.
 func (c *Cluster) Move(slot int, from, to *Server) {
 	c.t.Helper()
-	source, target := from.Do("CLUSTER", "MYID"), to.Do("CLUSTER", "MYID")
-	to.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", source)
-	from.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", target)
-	for {
-		keys, _ := from.Do("CLUSTER", "GETKEYSINSLOT", slot, 10).([]any)
-		if len(keys) == 0 {
-			break
-		}
-		for _, key := range keys {
-			from.Do("MIGRATE", "127.0.0.1", to.port, key, 0, 5000)
+	c.BeginMove(slot, from, to).End()
+}
+
+// Moving is a slot on its way from one primary to another.
+type Moving struct {
+	c        *Cluster
+	slot     int
+	from, to *Server
+}
+
+// BeginMove begins what Move does, for a test to go on with.
+func (c *Cluster) BeginMove(slot int, from, to *Server) *Moving {
+	c.t.Helper()
+	to.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", from.Do("CLUSTER", "MYID"))
+	from.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", to.Do("CLUSTER", "MYID"))
+	return &Moving{c: c, slot: slot, from: from, to: to}
+}
+
+// Keys hands over those keys that are chosen, and answers how many the slot had left before.
+func (m *Moving) Keys(chosen func(key string) bool) int {
+	m.c.t.Helper()
+	keys, _ := m.from.Do("CLUSTER", "GETKEYSINSLOT", m.slot, 10_000).([]any)
+	for _, key := range keys {
+		if chosen(key.(string)) {
+			m.from.Do("MIGRATE", "127.0.0.1", m.to.port, key, 0, 5000)
 		}
 	}
-	for _, node := range append([]*Server{to, from}, c.Nodes...) { // to is the first that knows, and the others need not wait to be told
-		node.Do("CLUSTER", "SETSLOT", slot, "NODE", target)
+	return len(keys)
+}
+
+// End hands over the other keys and the slot.
+func (m *Moving) End() {
+	m.c.t.Helper()
+	for m.Keys(func(string) bool { return true }) > 0 {
+	}
+	target := m.to.Do("CLUSTER", "MYID")
+	// m.to is the first that knows, and the others need not wait to be told
+	for _, node := range append([]*Server{m.to, m.from}, m.c.Nodes...) {
+		node.Do("CLUSTER", "SETSLOT", m.slot, "NODE", target)
 	}
 }
 

@@ -11,7 +11,10 @@ local reply = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
 local order = tonumber(next_order(KEYS[2], '0'))
 for _, id in ipairs(reply[2]) do
   if not redis.call('ZSCORE', KEYS[2], id) and not dead(KEYS[1], KEYS[2], ARGV[3], ARGV[4], id) then
-    order = math.max(order, tonumber((mark_of(ARGV[4] .. name_of(id)))))
+    local mark = ARGV[4] .. name_of(id)
+    local version = mark_of(mark)
+    if version == '0' then here(mark) end -- fails while it is still to come
+    order = math.max(order, tonumber(version))
     redis.call('ZADD', KEYS[2], string.format('%.0f', order), id)
     order = order + 1
   end

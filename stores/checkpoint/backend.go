@@ -31,7 +31,7 @@ type Backend interface {
 
 // Read is how to load.
 type Read struct {
-	// Refresh, if not 0, lets the thread live this long from now on, unless it is pinned or has no end.
+	// Refresh, if not 0, lets the thread live this long from now on, unless it has no end.
 	Refresh time.Duration
 	// Max is how many bytes the record may have.
 	Max int

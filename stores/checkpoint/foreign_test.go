@@ -302,6 +302,33 @@ func TestForeignEndsAndPinsAreKeptApart(t *testing.T) {
 	})
 }
 
+func TestAPinWhoseEffectAnotherProgramTookAwayIsListedAsNoneAndKeepsNoLoadFromRefreshing(t *testing.T) {
+	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {
+		o := original{t, client}
+		s := process(t, client, shared, func(c *checkpoint.Config) { c.TTL, c.RefreshOnLoad = time.Hour, true })
+		save(t, s, "t", "1")
+		if err := s.Pin(t.Context(), "t"); err != nil {
+			t.Fatal(err)
+		}
+		o.save("t", "2", time.Minute)
+		page, err := s.List(t.Context(), "", 10)
+		if err != nil || len(page.Threads) != 1 || page.Threads[0].Pinned {
+			t.Errorf("%+v, %v", page, err)
+		}
+		want(t, s, "t", "2")
+		for _, key := range []string{"agents:thread:t", "agents:thread.mark:t"} {
+			if left := client.PTTL(t.Context(), key).Val(); left <= time.Minute {
+				t.Errorf("after a load %s ends in %s", key, left)
+			}
+		}
+		save(t, s, "t", "3")
+		page, err = s.List(t.Context(), "", 10)
+		if left := client.PTTL(t.Context(), "agents:thread:t").Val(); err != nil || left > 0 || !page.Threads[0].Pinned {
+			t.Errorf("saved here it ends in %s: %+v, %v", left, page, err)
+		}
+	})
+}
+
 // The original system does not encode: the key of such an id is another one than ours.
 func TestAnOddIDOfTheOriginalSystemIsLeftInItsSet(t *testing.T) {
 	each(t, func(t *testing.T, client redis.UniversalClient, _ bool) {

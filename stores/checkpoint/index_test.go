@@ -268,3 +268,75 @@ func TestAThreadThatLostItsStateAndIsSavedAgainIsListedAlsoWithoutTheIndex(t *te
 		}
 	})
 }
+
+// Each part has a prefix of its own, and so a slot.
+func TestAMoveOfTheSlotLosesNoThreadNoPinAndNoVersion(t *testing.T) {
+	const n, pinned, changed = 20, "7", "3"
+	index := func(key string) bool {
+		return strings.HasSuffix(key, ":threads") || strings.HasSuffix(key, ":threads.index")
+	}
+	list := func(t *testing.T, s *checkpoint.Store) {
+		t.Helper()
+		page, err := s.List(t.Context(), "", n)
+		if err == nil && len(page.Threads) != n {
+			t.Errorf("%d of %d threads are listed, without an error", len(page.Threads), n)
+		}
+		for _, thread := range page.Threads {
+			if thread.Pinned != (thread.ID == pinned) {
+				t.Errorf("%s is listed as pinned: %t", thread.ID, thread.Pinned)
+			}
+		}
+	}
+	saves := func(t *testing.T, s *checkpoint.Store) {
+		t.Helper()
+		for range 50 { // one in ten looks at another thread
+			save(t, s, "0", "2")
+		}
+	}
+	cluster := redistest.StartCluster(t)
+	for prefix, part := range map[string]struct {
+		first  func(key string) bool // what is moved first
+		during func(t *testing.T, s *checkpoint.Store)
+	}{
+		"index-first": {index, list},
+		"index-last":  {func(key string) bool { return !index(key) }, list},
+		"states-last": {func(key string) bool { return !strings.Contains(key, ":thread:") }, list},
+		"marks-last":  {func(key string) bool { return !strings.Contains(key, ":thread.mark:") }, list},
+		"saves":       {func(key string) bool { return index(key) || strings.HasSuffix(key, ":0") }, saves},
+	} {
+		t.Run(prefix, func(t *testing.T) {
+			client := cluster.Client()
+			s := open(t, checkpoint.Config{
+				Backend: onRedis(t, checkpoint.RedisConfig{Client: client, Prefix: prefix, Tagged: true}), TTL: time.Hour,
+			})
+			for i := range n {
+				save(t, s, strconv.Itoa(i), "1")
+			}
+			version := load(t, s, changed).Version
+			if err := s.Pin(t.Context(), pinned); err != nil {
+				t.Fatal(err)
+			}
+			slot, from := cluster.Slot("{" + prefix + "}")
+			to := cluster.Nodes[0]
+			if from == to {
+				to = cluster.Nodes[1]
+			}
+			move := cluster.BeginMove(slot, from, to)
+			if move.Keys(part.first) == 0 {
+				t.Fatal("the slot is empty")
+			}
+			part.during(t, s)
+			move.End()
+			if got := ids(t, s, n); len(got) != n {
+				t.Errorf("%d of %d threads are listed after the move", len(got), n)
+			}
+			if _, err := s.SaveIf(t.Context(), changed, []byte("2"), version); err != nil {
+				t.Errorf("nobody else has saved: %v", err)
+			}
+			save(t, s, pinned, "2")
+			if left := client.PTTL(t.Context(), "{"+prefix+"}:thread:"+pinned).Val(); left > 0 {
+				t.Errorf("the pinned thread ends in %s", left)
+			}
+		})
+	}
+}

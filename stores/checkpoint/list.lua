@@ -10,9 +10,10 @@
 -- that has more ids than may be looked at counts as one that has such a thread.
 --
 -- In one step: each thread that is answered is alive. Ids that are looked at and dead are dropped, so that nobody looks at
--- them again, unless the server refuses every write.
+-- them again, unless the server refuses every write. It fails while the slot moves and something is not here.
 local function gone(id)
-  local done, is = pcall(dead, KEYS[1], KEYS[2], ARGV[4], ARGV[5], id) -- what fails is the dropping: asking does not
+  if id ~= '' and here(ARGV[4] .. name_of(id)) then return false end
+  local done, is = pcall(dead, KEYS[1], KEYS[2], ARGV[4], ARGV[5], id) -- what fails is the dropping
   return not done or is
 end
 
@@ -23,7 +24,7 @@ if listed == 0 then
   local reply = redis.call('SSCAN', KEYS[1], '0', 'COUNT', ARGV[3])
   for _, id in ipairs(reply[2]) do
     if not gone(id) and
-      (ARGV[6] == '0' or redis.call('EXISTS', ARGV[5] .. name_of(id)) == 1) then return {1, ''} end
+      (ARGV[6] == '0' or here(ARGV[5] .. name_of(id))) then return {1, ''} end
   end
   if reply[1] ~= '0' then return {1, ''} end
 end
@@ -39,7 +40,10 @@ while left > 0 and budget > 0 do
     below = string.format('%.0f', tonumber(rows[i + 1]))
     budget = budget - 1
     if not gone(id) then
-      local _, _, pin = mark_of(ARGV[5] .. name_of(id))
+      local mark = ARGV[5] .. name_of(id)
+      local version, _, pin = mark_of(mark)
+      if version == '0' then here(mark) end -- fails while it is still to come
+      if pin == '1' and redis.call('PTTL', ARGV[4] .. name_of(id)) ~= -1 then pin = '0' end -- another program gave it an end
       if redis.call('SISMEMBER', KEYS[1], id) == 0 then redis.pcall('SADD', KEYS[1], id) end -- heals a set that was lost; a full Redis refuses
       left = left - 1
       answer[#answer + 1] = id

@@ -45,7 +45,7 @@ if look > 0 then
   local name = name_of(ARGV[2])
   local states, marks = string.sub(KEYS[1], 1, -#name - 1), string.sub(KEYS[2], 1, -#name - 1)
   for _, id in ipairs(redis.call('ZRANDMEMBER', KEYS[4], look)) do
-    dead(KEYS[3], KEYS[4], states, marks, id)
+    pcall(dead, KEYS[3], KEYS[4], states, marks, id) -- the thread is saved, also where the slot moves and others are not here
   end
 end
 return order

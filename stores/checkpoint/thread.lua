@@ -13,7 +13,8 @@ local function name_of(id)
   return (string.gsub(id, '[^A-Za-z0-9._:%-]', function(c) return string.format('%%%02X', string.byte(c)) end))
 end
 
--- mark_of answers version ('0': none), length and pin of a live thread; of another only the version means anything.
+-- mark_of answers version ('0': none), length and pin of a live thread; of another only the version means anything. Where the mark
+-- is not one of KEYS, none may be one that is still to come: see here.
 local function mark_of(key)
   local mark = redis.pcall('GET', key) -- an error where it is no string
   local version, length, pin = string.match(type(mark) == 'string' and mark or '', '^(%d+) (%d+) ([01])$')
@@ -36,17 +37,25 @@ local function unlist(index, id, mark)
   if order >= tonumber(now_us()) then redis.call('ZADD', index, 'GT', string.format('%.0f', order), '') end
 end
 
+-- here says whether there is a key that is not one of KEYS. A node of a Cluster that a slot moves to has no key that is still to
+-- come, and says so; a command with two keys it refuses then. So what is missing is asked for again beside another key, and fails.
+local function here(key)
+  if redis.call('EXISTS', key) == 1 then return true end
+  redis.call('EXISTS', key, key .. '!')
+  return false
+end
+
 -- dead says whether an id has no state, and then drops it. The set keeps an id that has a state under a name of the original
--- system's, which encodes nothing: we cannot read that one, but it is alive.
+-- system's, which encodes nothing: we cannot read that one, but it is alive. While the slot moves it fails.
 local function dead(set, index, states, marks, id)
   if id == '' then
     local order = redis.call('ZSCORE', index, '')
     if order and tonumber(order) < tonumber(now_us()) then redis.call('ZREM', index, '') end
-    if redis.call('EXISTS', states) == 0 then redis.call('SREM', set, '') end -- of the original system, which accepts it
+    if not here(states) then redis.call('SREM', set, '') end -- of the original system, which accepts it
     return true
   end
   local name = name_of(id)
-  if redis.call('EXISTS', states .. name) == 1 then return false end
+  if here(states .. name) then return false end
   unlist(index, id, marks .. name)
   redis.call('UNLINK', marks .. name)
   if name == id or redis.call('EXISTS', states .. id) == 0 then redis.call('SREM', set, id) end

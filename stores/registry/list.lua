@@ -7,10 +7,15 @@
 --       byte after each document. Neither is in what it ends; a document that holds a zero byte is none, and empty here.
 --       Thousands of elements would cost more than all the rest.
 -- Invariant: only a scan that began and ended with the same index makes it whole. It leaves its word in the index at its
---       begin (a call without ids) and must find it there at its end; who loses the index loses the word.
+--       begin (a call without ids) and must find it there at its end; who loses the index loses the word. While the slot
+--       moves nothing is taken for gone.
 
 local never = 9000000000000000 -- the score of what does not end by itself
 local mark = '?' .. ARGV[2]
+
+-- settled fails while the slot moves, as a node does that is asked for two keys then. To reads of one that is still to come
+-- the node that it comes to answers that there is none.
+local function settled() redis.call('EXISTS', ARGV[1] .. '!', ARGV[1] .. '?') end
 
 for i = 3, #ARGV do -- a full Redis refuses only what is new: without it the list would not be whole
   if ARGV[i] ~= '' and not redis.call('ZSCORE', KEYS[1], ARGV[i]) then redis.call('ZADD', KEYS[1], 0, ARGV[i]) end
@@ -18,6 +23,7 @@ end
 local whole = redis.call('ZSCORE', KEYS[1], '!') and 1 or 0
 if whole == 0 then
   if #ARGV > 2 and redis.call('ZSCORE', KEYS[1], mark) then
+    settled() -- else the scan was of one node
     redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '-inf') -- every scan's word: the others find the index whole
     redis.call('ZADD', KEYS[1], '+inf', '!')
     whole = 1
@@ -30,6 +36,7 @@ end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', now_ms))) do
   local left = redis.call('PTTL', ARGV[1] .. id)
   if left == -2 then
+    settled()
     redis.call('ZREM', KEYS[1], id)
   else
     redis.call('ZADD', KEYS[1], string.format('%.0f', left < 0 and never or now_ms + math.max(left, 1)), id)
@@ -64,8 +71,9 @@ for from = 1, #keys, chunk do
 end
 
 -- Evicted, removed by another program, or no document at all.
-for _, id in ipairs(gone) do redis.call('ZREM', KEYS[1], id) end
 if #gone > 0 then
+  settled()
+  for _, id in ipairs(gone) do redis.call('ZREM', KEYS[1], id) end
   local was = {}
   for _, id in ipairs(gone) do was[id] = true end
   local n = 0

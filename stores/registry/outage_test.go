@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,66 @@ func TestAnOutageOfTheDatabaseNeverLooksLikeNoAgents(t *testing.T) {
 	backend.down = true
 	eventually(t, "the end of what memory may answer", func() bool { _, err := s.List(t.Context()); return err != nil })
 	unavailable(t, s)
+}
+
+// before does something before the nth script from now on.
+type before struct {
+	redis.Hook
+	n  int
+	do func()
+}
+
+func (*before) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (*before) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (b *before) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "evalsha" {
+			if b.n--; b.n == 0 {
+				b.do()
+			}
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// Of several agents a node says by itself that some are still to come.
+func TestAMoveOfTheSlotNeitherHidesTheOnlyAgentNorKeepsItFromAFlush(t *testing.T) {
+	cluster := redistest.StartCluster(t)
+	for prefix, script := range map[string]int{"list": 1, "flush": 2} { // a flush begins with a list
+		t.Run(prefix, func(t *testing.T) {
+			client := cluster.Client().(*redis.ClusterClient)
+			b := onRedis(t, registry.RedisConfig{Client: client, Prefix: prefix, Tagged: true})
+			terms := registry.Terms{TTL: time.Hour}
+			flush := func() error { _, err := b.Flush(t.Context(), terms); return err }
+			if err := flush(); err != nil { // the scripts are known from now on
+				t.Fatal(err)
+			}
+			if _, _, err := b.Put(t.Context(), registry.Agent{ID: "a"}, terms); err != nil {
+				t.Fatal(err)
+			}
+			slot, from := cluster.Slot("{" + prefix + "}")
+			to := cluster.Nodes[0]
+			if from == to {
+				to = cluster.Nodes[1]
+			}
+			var move *redistest.Moving
+			client.AddHook(&before{n: script, do: func() {
+				move = cluster.BeginMove(slot, from, to)
+				move.Keys(func(key string) bool { return !strings.Contains(key, ":agent:") })
+			}})
+			err := flush()
+			move.End()
+			l, listErr := b.List(t.Context(), terms)
+			_, getErr := b.Get(t.Context(), "a")
+			if listErr != nil || errors.Is(getErr, readthrough.ErrNotFound) != (len(l.Agents) == 0) || err == nil && len(l.Agents) > 0 {
+				t.Errorf("a flush answered %v; then a list has %d agents, %v, and a get answers %v", err, len(l.Agents), listErr, getErr)
+			}
+		})
+	}
 }
 
 var errDown = errors.New("down")

@@ -16,6 +16,7 @@
 local events, meta, ids, call, pcall = KEYS[1], KEYS[2], KEYS[3], redis.call, redis.pcall
 local maxEvents, maxAge, between, blocks = tonumber(ARGV[3]), tonumber(ARGV[5]), ARGV[7], tonumber(ARGV[9])
 local FIRST = 10 -- where the blocks begin
+local PART = 10000 -- events that are cut at once
 local extra = FIRST + 3 * blocks
 
 local m = call('HMGET', meta, 'life', 'seq', 'session', 'end', 'mark', 'last', 'packed')
@@ -154,25 +155,33 @@ end
 if session then fact('session', session) end
 if over then fact('end', ended) end
 
-local function cut(number) -- the entries before it go
+-- cut takes out the entries before a number, and says whether that is all of them: many take Redis long, and later appends do the rest.
+local function cut(number)
+  local most = call('ZRANGE', ids, PART, PART, 'WITHSCORES')[2]
+  local all = not most or tonumber(most) >= tonumber(number)
+  if not all then number = string.format('%.0f', tonumber(most)) end
   call('XTRIM', events, 'MINID', number)
   call('ZREMRANGEBYSCORE', ids, '-inf', '(' .. number)
   packed = call('ZCARD', ids) - call('XLEN', events)
+  return all
 end
 if held + fresh > maxEvents + tonumber(ARGV[4]) then
   cut(string.format('%.0f', tonumber(call('ZREVRANGE', ids, maxEvents - 1, maxEvents - 1, 'WITHSCORES')[2])))
 end
 if ms - mark >= maxAge / 16 or mark > ms then
-  local kept, old = {}, nil
+  local kept, old, its = {}, nil, nil
   for number, at in string.gmatch((call('HGET', meta, 'marks') or '') .. ' ' .. (m[6] or ''), '(%d+):(%d+)') do
     if tonumber(at) < ms - maxAge then
-      old = tonumber(number)
+      old, its = tonumber(number), number .. ':' .. at
     elseif tonumber(at) <= ms then
       kept[#kept + 1] = number .. ':' .. at
     end
   end
-  if old then cut(string.format('%.0f', old + 1)) end
-  fact('mark', stamp)
+  if not old or cut(string.format('%.0f', old + 1)) then
+    fact('mark', stamp)
+  else
+    table.insert(kept, 1, its) -- for the next append to find
+  end
   fact('marks', table.concat(kept, ' '))
 end
 if packed ~= tonumber(m[7] or '0') then fact('packed', string.format('%.0f', packed)) end

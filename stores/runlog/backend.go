@@ -25,12 +25,13 @@ type Backend interface {
 	Tail(ctx context.Context, run string) (Slice, error)
 	// Delete removes a run; one that is not there is no error. Who watches is woken.
 	Delete(ctx context.Context, run string) error
-	// Restore adds records of an original run, in the order of their sequence numbers, all of them or none. A record that is
+	// Restore adds records of an original run, in the order of their sequence numbers, all of them or none. after is the last
+	// number that the caller has restored, 0 if none: a run that has not reached it, or is gone, is ErrRestarted. A record that is
 	// there already, or was trimmed, is passed over; another one under its number, or under a number the run has passed, is
 	// ErrConflict. An id that occurs again is kept under both numbers, and Append finds the first. session is the run's
 	// session id ("": not known), counter the last number the original has spent (0: not known): it is the run's last one
 	// afterwards. A run that is new begins with these. It expires as keep says and is not cut to MaxEvents.
-	Restore(ctx context.Context, run string, records []Restored, session string, counter uint64, keep Retention) (Slice, error)
+	Restore(ctx context.Context, run string, after uint64, records []Restored, session string, counter uint64, keep Retention) (Slice, error)
 	// Watch calls wake, which does not block, after changes of a run, once or several times for each, until stop is called. It
 	// may be late or miss some: who watches looks now and then anyway. After stop has returned, wake is not called any more.
 	Watch(run string, wake func()) (stop func(), err error)
@@ -54,9 +55,10 @@ func (d Draft) Record(run string, seq uint64, session string) []byte {
 // Retention is how long events are kept. A Store never leaves one of its fields zero.
 type Retention struct {
 	// MaxEvents of a run are kept at least, and at most a few more (see Slack): of events that were appended under other
-	// MaxEvents as many more as came together.
+	// MaxEvents as many more as came together. Where many thousands have to go, each append may take out a part of them.
 	MaxEvents int64
-	// MaxAge after which events go, with an append an eighth of it later at most, and a run that nobody appends to goes.
+	// MaxAge after which events go, in such parts too, with an append an eighth of it later at most, and a run that nobody
+	// appends to goes.
 	MaxAge time.Duration
 	// KeepAfterEnd is when a run goes after its terminal event.
 	KeepAfterEnd time.Duration

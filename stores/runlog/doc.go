@@ -32,8 +32,9 @@
 //
 // A run keeps its last MaxEvents events, and at most a 64th more; up to 64 events more while it has some that were appended
 // under a larger MaxEvents. Events older than MaxAge go with an append, an eighth of MaxAge later at most; a run that nobody
-// appends to goes after MaxAge, one that has ended after KeepAfterEnd. Every key has an expiry at any time. Readers never pass over a number silently: what is not there is a *TrimmedError, what cannot be read
-// a *DecodeError, and both say where to go on.
+// appends to goes after MaxAge, one that has ended after KeepAfterEnd. Where many thousands have to go, an append takes out about
+// 10,000 from Redis, which is not held up, and later ones the rest. Every key has an expiry at any time. Readers never pass over a
+// number silently: what is not there is a *TrimmedError, what cannot be read a *DecodeError, and both say where to go on.
 //
 // # What Redis and memory hold
 //

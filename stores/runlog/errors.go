@@ -15,7 +15,7 @@ var (
 	// ErrGone means that a run that was there is not any more: deleted, expired or lost.
 	ErrGone = errors.New("runlog: the run is gone")
 	// ErrRestarted means that a run has lost what it held and was begun anew under its id, so that a cursor says nothing any
-	// more.
+	// more. From an import: that the run has lost what was imported of it. Import it again.
 	ErrRestarted = errors.New("runlog: the run was lost and begun anew")
 	// ErrDamaged means that some of a run's keys are lost. Delete it.
 	ErrDamaged = errors.New("runlog: parts of the run are lost")

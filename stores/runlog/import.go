@@ -68,7 +68,8 @@ const (
 // What cannot be imported is in the answer, beside an error too. Follow the run when Import has returned: the original may go on
 // after a terminal event, with which a follower leaves.
 //
-// readthrough.ErrNotFound: the original has no such run. ErrConflict: the run has other events here.
+// readthrough.ErrNotFound: the original has no such run. ErrConflict: the run has other events here. ErrRestarted: the run was
+// deleted, has expired or was lost here in the midst of it, in part or as a whole.
 func (s *Store) Import(ctx context.Context, from Original, run string) (Imported, error) {
 	if err := s.check(run); err != nil {
 		return Imported{}, err
@@ -276,7 +277,7 @@ func (im *importer) restore(ctx context.Context, records []Restored, counter uin
 		return readthrough.ErrClosed
 	default:
 	}
-	slice, err := im.store.backend.Restore(ctx, im.run, records, im.session, counter, im.store.keep)
+	slice, err := im.store.backend.Restore(ctx, im.run, im.last, records, im.session, counter, im.store.keep)
 	if err != nil {
 		return failure(err)
 	}

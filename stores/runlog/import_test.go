@@ -182,6 +182,51 @@ func TestAnImportGoesOnWhereItStopped(t *testing.T) {
 	}
 }
 
+func TestAnImportInWhoseMidstTheRunIsLostSaysSoAndTheNextMakesItWhole(t *testing.T) {
+	client := redistest.Start(t).Client()
+	const n, last = 600, 100
+	original(t, client, "r", n, "s1")
+	kept := map[string]string{}
+	copied := func() { // as a replica has it that does not hear of what follows
+		for _, key := range client.Keys(t.Context(), "{runs:r}:*").Val() {
+			kept[key] = client.Dump(t.Context(), key).Val()
+		}
+	}
+	failover := func() {
+		for key, value := range kept {
+			if err := client.RestoreReplace(t.Context(), key, time.Hour, value).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		backend runlog.Backend
+		before  func(remove func()) map[int]func() // three batches, and the facts
+	}{
+		"deleted, in Redis":  {onRedis(t, client), func(remove func()) map[int]func() { return map[int]func(){last - 1: remove} }},
+		"deleted, in memory": {&runlog.Memory{}, func(remove func()) map[int]func() { return map[int]func(){last - 1: remove} }},
+		"deleted at the end": {onRedis(t, client), func(remove func()) map[int]func() { return map[int]func(){last - 3: remove} }},
+		"a batch is lost":    {onRedis(t, client), func(func()) map[int]func() { return map[int]func(){last - 1: copied, last - 2: failover} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			remove := func() {
+				if err := test.backend.Delete(t.Context(), "r"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			remove()
+			s := open(t, runlog.Config{Backend: &meddler{Backend: test.backend, failAfter: last, before: test.before(remove)}})
+			if got, err := s.Import(t.Context(), runlog.Original{Client: client}, "r"); !errors.Is(err, runlog.ErrRestarted) {
+				t.Errorf("%+v, %v", got, err)
+			}
+			again := imports(t, s, client, "r")
+			if p := list(t, s, "r", 0, n); len(p.Events) != n {
+				t.Errorf("%+v, and the run has %d of %d events", again, len(p.Events), n)
+			}
+		})
+	}
+}
+
 // originalLong writes an entry of an original run with an event of so many bytes.
 func originalLong(t testing.TB, client redisClient, seq uint64, size int) {
 	t.Helper()

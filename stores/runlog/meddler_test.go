@@ -12,22 +12,26 @@ import (
 // meddler is a backend that fails.
 type meddler struct {
 	runlog.Backend
-	failAfter int // how many restores succeed
-	longest   int // bytes that one of them was given
+	failAfter int            // how many restores succeed
+	longest   int            // bytes that one of them was given
+	before    map[int]func() // by failAfter: what happens before the restore
 }
 
 func (m *meddler) Restore(
-	ctx context.Context, run string, records []runlog.Restored, session string, counter uint64, keep runlog.Retention,
+	ctx context.Context, run string, after uint64, records []runlog.Restored, session string, counter uint64, keep runlog.Retention,
 ) (runlog.Slice, error) {
 	size := 0
 	for _, rec := range records {
 		size += len(rec.Data)
 	}
 	m.longest = max(m.longest, size)
+	if do := m.before[m.failAfter]; do != nil {
+		do()
+	}
 	if m.failAfter--; m.failAfter < 0 {
 		return runlog.Slice{}, fmt.Errorf("%w: told so", readthrough.ErrUnavailable)
 	}
-	return m.Backend.Restore(ctx, run, records, session, counter, keep)
+	return m.Backend.Restore(ctx, run, after, records, session, counter, keep)
 }
 
 // late is a backend that holds back answers, or loses them.
@@ -76,8 +80,8 @@ func (l *late) Delete(ctx context.Context, run string) error {
 }
 
 func (l *late) Restore(
-	ctx context.Context, run string, records []runlog.Restored, session string, counter uint64, keep runlog.Retention,
+	ctx context.Context, run string, after uint64, records []runlog.Restored, session string, counter uint64, keep runlog.Retention,
 ) (runlog.Slice, error) {
 	defer l.travel()
-	return l.Backend.Restore(ctx, run, records, session, counter, keep)
+	return l.Backend.Restore(ctx, run, after, records, session, counter, keep)
 }

@@ -247,7 +247,7 @@ func (m *Memory) Delete(ctx context.Context, run string) error {
 
 // Restore implements Backend.
 func (m *Memory) Restore(
-	ctx context.Context, run string, records []Restored, session string, counter uint64, keep Retention,
+	ctx context.Context, run string, after uint64, records []Restored, session string, counter uint64, keep Retention,
 ) (Slice, error) {
 	if err := layout.Unavailable(ctx.Err()); err != nil {
 		return Slice{}, err
@@ -256,6 +256,9 @@ func (m *Memory) Restore(
 	defer m.mu.Unlock()
 	now := m.now()
 	r := m.runLocked(run, now)
+	if after > 0 && (r == nil || r.seq < after) {
+		return Slice{}, ErrRestarted
+	}
 	if r != nil {
 		for _, rec := range records {
 			if rec.Seq > r.seq || len(r.records) == 0 || rec.Seq < r.records[0].Seq {

@@ -218,7 +218,7 @@ func (r *Redis) Delete(ctx context.Context, run string) error {
 
 // Restore implements Backend.
 func (r *Redis) Restore(
-	ctx context.Context, run string, records []Restored, session string, counter uint64, keep Retention,
+	ctx context.Context, run string, after uint64, records []Restored, session string, counter uint64, keep Retention,
 ) (Slice, error) {
 	k, err := r.keys(run)
 	if err != nil {
@@ -227,8 +227,8 @@ func (r *Redis) Restore(
 	if session != "" {
 		session = string(quoted(session))
 	}
-	args := make([]any, 0, 6+4*len(records))
-	args = append(args, k.channel, newLife(), keep.MaxAge.Milliseconds(), keep.KeepAfterEnd.Milliseconds(), session, counter)
+	args := make([]any, 0, 7+4*len(records))
+	args = append(args, k.channel, newLife(), keep.MaxAge.Milliseconds(), keep.KeepAfterEnd.Milliseconds(), session, counter, after)
 	for _, rec := range records {
 		args = append(args, rec.Seq, rec.ID.String(), flag(rec.Terminal), rec.Data)
 	}
@@ -289,6 +289,8 @@ func texts(answer any, err error) ([]string, error) {
 			return nil, ErrDamaged
 		case "conflict":
 			return nil, ErrConflict
+		case "restarted":
+			return nil, ErrRestarted
 		}
 	}
 	return all, nil

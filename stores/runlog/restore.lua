@@ -1,17 +1,20 @@
 -- Adds entries of an original run under their own numbers, all of them or none.
 -- KEYS: events, meta, ids (see append.lua).
 -- ARGV: channel, life if the run is new, max age ms, ms to keep after the end, session as JSON or '', the last number the
---   original has spent or '0'; then for each entry, by rising seq: seq, id, '1' if terminal or '0', envelope.
+--   original has spent or '0', the last number that was restored before or '0'; then for each entry, by rising seq: seq, id,
+--   '1' if terminal or '0', envelope.
 -- Returns 'ok', life, seq, session as JSON or '', end or ''; then the seq of each entry that was added. Or, with nothing
---   written: 'conflict' (there are other entries under these numbers), 'damaged'.
+--   written: 'conflict' (there are other entries under these numbers), 'restarted' (what was restored before is not all there),
+--   'damaged'.
 -- Keeps: what append.lua keeps, but numbers may be left out. An id that occurs again has its number appended in ids, so that
 --   the first entry is the one that is found.
 local events, meta, ids = KEYS[1], KEYS[2], KEYS[3]
-local FIXED, EACH = 6, 4
+local FIXED, EACH = 7, 4
 local m = redis.call('HMGET', meta, 'life', 'seq', 'session', 'end', 'mark', 'last', 'marks', 'packed')
 local life, seq, session, ended = m[1], tonumber(m[2] or '0'), m[3], m[4]
 local length = redis.call('XLEN', events)
 if redis.call('ZCARD', ids) ~= length + tonumber(m[8] or '0') or (not life and length > 0) then return {'damaged'} end
+if seq < tonumber(ARGV[7]) then return {'restarted'} end
 
 local oldest = redis.call('XRANGE', events, '-', '+', 'COUNT', 1)[1]
 if oldest then

@@ -152,3 +152,42 @@ func TestTheKeysOfARunExpireAtOneTime(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// A script that takes out all of them at once holds up everybody else's commands.
+func TestManyEventsGoInPartsWithSeveralAppends(t *testing.T) {
+	client := redistest.Start(t).Client()
+	many := open(t, runlog.Config{Backend: onRedis(t, client), MaxEvents: 100_000})
+	few := open(t, runlog.Config{Backend: onRedis(t, client), MaxEvents: 10})
+	const part, filled = 10_000, 22 * 1024
+	for name, test := range map[string]struct {
+		*runlog.Store
+		stays int64 // at most
+	}{
+		"by number": {few, 11 + 63}, // of a block
+		"by age":    {many, 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := few.Delete(t.Context(), "r"); err != nil {
+				t.Fatal(err)
+			}
+			for range filled / 1024 {
+				add(t, many, "r", texts(1024)...)
+			}
+			if test.Store == many { // all that is there was there in 1970
+				client.HSet(t.Context(), "{runs:r}:meta", "mark", 0, "marks", "", "last", fmt.Sprintf("%d:1", filled))
+			}
+			held := func() int64 { return client.ZCard(t.Context(), "{runs:r}:ids").Val() }
+			for before := held(); before > test.stays; before = held() {
+				add(t, test.Store, "r", text("x"))
+				gone := before + 1 - held()
+				if gone > part || gone <= 0 {
+					t.Fatalf("an append has taken out %d of %d events", gone, before)
+				}
+			}
+			p, err := test.ListAfter(t.Context(), "r", runlog.Cursor{Seq: filled}, 10)
+			if err != nil || len(p.Events) != 3 {
+				t.Errorf("%+v, %v; want those that were appended meanwhile", p, err)
+			}
+		})
+	}
+}

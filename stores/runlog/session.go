@@ -32,7 +32,7 @@ func (l sessions) Load(ctx context.Context, run string) (readthrough.Loaded[stri
 
 // failure makes an error of a Backend the caller's.
 func failure(err error) error {
-	for _, known := range []error{ErrEnded, ErrFull, ErrDamaged, ErrConflict} {
+	for _, known := range []error{ErrEnded, ErrFull, ErrDamaged, ErrConflict, ErrRestarted} {
 		if errors.Is(err, known) {
 			return err
 		}

@@ -51,6 +51,7 @@ func RunLogs(t *testing.T, open func(t testing.TB) runlog.Backend) {
 		"a restored run keeps numbers, ids and bytes":          runLogs.restore,
 		"restoring again adds nothing":                         runLogs.restoreAgain,
 		"restoring over other events is a conflict":            runLogs.conflict,
+		"restoring on in a run that was lost is refused":       runLogs.restoreLost,
 		"restoring what a batch has stored adds nothing":       runLogs.restoreBatch,
 		"a restored run may have an id twice":                  runLogs.twice,
 		"it agrees with a model":                               runLogs.model,
@@ -533,7 +534,7 @@ func (s runLogs) context() {
 	_, appendErr := s.b.Append(ctx, "r", deltas(1), s.keep)
 	_, listErr := s.b.List(ctx, "r", 0, 1)
 	_, tailErr := s.b.Tail(ctx, "r")
-	_, restoreErr := s.b.Restore(ctx, "r", []runlog.Restored{restored(1)}, "", 0, s.keep)
+	_, restoreErr := s.b.Restore(ctx, "r", 0, []runlog.Restored{restored(1)}, "", 0, s.keep)
 	for what, err := range map[string]error{
 		"append": appendErr, "list": listErr, "tail": tailErr, "restore": restoreErr, "delete": s.b.Delete(ctx, "r"),
 	} {

@@ -17,7 +17,7 @@ func restored(seq uint64) runlog.Restored {
 
 func (s runLogs) restoring(session string, counter uint64, records ...runlog.Restored) runlog.Slice {
 	s.Helper()
-	got, err := s.b.Restore(s.Context(), "r", records, session, counter, s.keep)
+	got, err := s.b.Restore(s.Context(), "r", 0, records, session, counter, s.keep)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -69,13 +69,37 @@ func (s runLogs) restoreAgain() {
 func (s runLogs) conflict() {
 	s.append("r", deltas(2)...)
 	before := s.slice("r", 0, 10)
-	_, err := s.b.Restore(s.Context(), "r", []runlog.Restored{restored(2), restored(3)}, "s", 9, s.keep)
+	_, err := s.b.Restore(s.Context(), "r", 0, []runlog.Restored{restored(2), restored(3)}, "s", 9, s.keep)
 	if !errors.Is(err, runlog.ErrConflict) {
 		s.Fatal(err)
 	}
 	after := s.slice("r", 0, 10)
 	if after.Seq != 2 || after.Session != "" || !slices.Equal(seqs(after.Records), seqs(before.Records)) {
 		s.Fatalf("%+v", after)
+	}
+}
+
+func (s runLogs) restoreLost() {
+	refused := func(after uint64) {
+		s.Helper()
+		if _, err := s.b.Restore(s.Context(), "r", after, []runlog.Restored{restored(9)}, "s", 10, s.keep); !errors.Is(err, runlog.ErrRestarted) {
+			s.Errorf("after %d: %v", after, err)
+		}
+	}
+	refused(1)
+	if got := s.slice("r", 0, 10); got.Life != "" || len(got.Records) > 0 {
+		s.Fatalf("begun all the same: %+v", got)
+	}
+	s.restoring("", 0, restored(1), restored(2))
+	refused(3)
+	if got := s.slice("r", 0, 10); got.Seq != 2 || got.Session != "" || !slices.Equal(seqs(got.Records), []uint64{1, 2}) {
+		s.Fatalf("%+v", got)
+	}
+	next := restored(3)
+	for _, after := range []uint64{2, 1} {
+		if got, err := s.b.Restore(s.Context(), "r", after, []runlog.Restored{next}, "", 0, s.keep); err != nil || got.Seq != 3 {
+			s.Errorf("after %d: %+v, %v", after, got, err)
+		}
 	}
 }
 
@@ -93,7 +117,7 @@ func (s runLogs) restoreBatch() {
 	for i := range records {
 		moved := slices.Clone(records)
 		moved[i].ID, moved[39-i].ID = moved[39-i].ID, moved[i].ID
-		if _, err := s.b.Restore(s.Context(), "r", moved[i:i+1], "", 0, s.keep); !errors.Is(err, runlog.ErrConflict) {
+		if _, err := s.b.Restore(s.Context(), "r", 0, moved[i:i+1], "", 0, s.keep); !errors.Is(err, runlog.ErrConflict) {
 			s.Error(i, err)
 		}
 	}

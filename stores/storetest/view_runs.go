@@ -75,10 +75,10 @@ func (r runs) Delete(ctx context.Context, run string) error {
 
 // Restore implements runlog.Backend.
 func (r runs) Restore(
-	ctx context.Context, run string, records []runlog.Restored, session string, counter uint64, keep runlog.Retention,
+	ctx context.Context, run string, after uint64, records []runlog.Restored, session string, counter uint64, keep runlog.Retention,
 ) (s runlog.Slice, err error) {
 	err = r.write(ctx, func() { r.changing(run) }, func() error {
-		s, err = r.live().Restore(ctx, run, records, session, counter, keep)
+		s, err = r.live().Restore(ctx, run, after, records, session, counter, keep)
 		return err
 	})
 	return s, err
