@@ -292,8 +292,17 @@ func TestRedisIsTriedAgainByReadsPastL1(t *testing.T) {
 // refusing fails every script while it is on; the subscription goes on.
 type refusing struct{ on atomic.Bool }
 
-func (r *refusing) DialHook(next redis.DialHook) redis.DialHook          { return next }
-func (r *refusing) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (r *refusing) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (r *refusing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if r.on.Load() {
+			cmd.SetErr(errRefused)
+			return errRefused
+		}
+		return next(ctx, cmd)
+	}
+}
 
 func (r *refusing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
