@@ -3,6 +3,7 @@ package registry_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"fmt"
 	"strings"
 	"testing"
@@ -122,6 +123,49 @@ func TestAMoveOfTheSlotNeitherHidesTheOnlyAgentNorKeepsItFromAFlush(t *testing.T
 				t.Errorf("a flush answered %v; then a list has %d agents, %v, and a get answers %v", err, len(l.Agents), listErr, getErr)
 			}
 		})
+	}
+}
+
+func TestAPutWhileTheSlotMovesTakesNobodyElseForGone(t *testing.T) {
+	cluster := redistest.StartCluster(t)
+	client := cluster.Client()
+	b := onRedis(t, registry.RedisConfig{Client: client, Prefix: "put", Tagged: true})
+	terms := registry.Terms{TTL: time.Hour}
+	list := func() []string {
+		l, err := b.List(t.Context(), terms)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, a := range l.Agents {
+			ids = append(ids, a.ID)
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	put := func(id string) {
+		if _, _, err := b.Put(t.Context(), registry.Agent{ID: id}, terms); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("a")
+	put("b")
+	list() // from now on the index is whole
+	// Another program let b live longer, of which the index knows nothing.
+	if err := client.ZAdd(t.Context(), "{put}:lc-index", redis.Z{Score: 1, Member: "b"}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	slot, from := cluster.Slot("{put}")
+	to := cluster.Nodes[0]
+	if from == to {
+		to = cluster.Nodes[1]
+	}
+	move := cluster.BeginMove(slot, from, to)
+	move.Keys(func(key string) bool { return key != "{put}:agent:b" })
+	put("a")
+	move.End()
+	if got := list(); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("%q", got)
 	}
 }
 

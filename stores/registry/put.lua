@@ -23,8 +23,10 @@ redis.call('SET', KEYS[3], doc, 'PX', ttl)
 local first = redis.call('EXISTS', KEYS[1]) == 0 and 1 or 0
 redis.call('ZADD', KEYS[1], string.format('%.0f', now_ms + ttl), ARGV[5])
 
--- What has ended leaves the index also where nobody ever lists.
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', now_ms), 'LIMIT', 0, 8)) do
+-- What has ended leaves the index also where nobody ever lists, but not while the slot moves: then what is still to come looks so.
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', now_ms), 'LIMIT', 0, 8)
+if #due > 0 and type(redis.pcall('EXISTS', ARGV[6] .. '!', ARGV[6] .. '?')) == 'table' then due = {} end
+for _, id in ipairs(due) do
   local left = redis.call('PTTL', ARGV[6] .. id)
   if left == -2 then
     redis.call('ZREM', KEYS[1], id)
