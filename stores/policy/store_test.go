@@ -233,7 +233,7 @@ func TestInvalidateReadsAnewWhatTheLibraryDidNotSee(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFleet(t, "memory", "redis")
-			a, b := f.open(t), f.open(t)
+			a, b := f.open(t, meddle(&meddler{})), f.open(t, meddle(&meddler{})) // no *Memory to New: with L2
 			ids := []policy.AgentID{agent(1), agent(2)}
 			for _, id := range ids {
 				put(t, a, id, policy.Allow)
@@ -249,6 +249,7 @@ func TestInvalidateReadsAnewWhatTheLibraryDidNotSee(t *testing.T) {
 			if got := decide(t, b, agent(1)); got != policy.Allow {
 				t.Fatalf("%v before the invalidation: the test proves nothing", got)
 			}
+			eventually(t, "fill", func() bool { return filled(t, f, agent(1)) && filled(t, f, agent(2)) })
 			if err := invalidate(a); err != nil {
 				t.Fatal(err)
 			}
