@@ -42,8 +42,8 @@
 //
 // All that a save changes changes in one script; the state itself is sent just before, in the same round trip, and renamed
 // into place, since Lua would copy it. So the index has no thread that is not there, but those that have ended: a list
-// drops those that it meets, and a save that makes the index longer looks at four at random, and one in ten of the others at one,
-// so that they are not expected to be more than a third as many as live ones. If the index is lost, the first page of a list makes it
+// drops those that it meets, a save that makes the index longer looks at four at random, and one in a hundred of the others at
+// ten, so that they are not expected to be more than a third as many as live ones. If the index is lost, the first page of a list makes it
 // again from the set; then the order is lost, and a list that is under way is readthrough.ErrUnavailable or ends early.
 //
 // # Other programs

@@ -289,7 +289,7 @@ func TestAMoveOfTheSlotLosesNoThreadNoPinAndNoVersion(t *testing.T) {
 	}
 	saves := func(t *testing.T, s *checkpoint.Store) {
 		t.Helper()
-		for range 50 { // one in ten looks at another thread
+		for range 500 { // one in a hundred looks at other threads
 			save(t, s, "0", "2")
 		}
 	}

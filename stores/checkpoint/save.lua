@@ -10,7 +10,7 @@
 -- In one step: state, mark, set, index and end change together. RENAME is the first write, since it fails where there is no new
 -- state, and since it gives memory back: a full Redis refuses the new state before, and then nothing here. A save that makes the
 -- index longer looks at four ids in it and drops the dead, so that the index cannot only grow: it is expected to shrink while more
--- than a quarter of it is dead. One in ten of the others looks at one, so that the dead leave it also where no thread is new.
+-- than a quarter of it is dead. One in a hundred of the others looks at ten, so that the dead leave it also where no thread is new.
 local exists = redis.call('EXISTS', KEYS[1]) == 1
 local version, length, pin = mark_of(KEYS[2])
 if not exists then pin = '0' end
@@ -40,7 +40,7 @@ else
 end
 local longer = redis.call('ZADD', KEYS[4], order, ARGV[2]) == 1
 if longer or not exists then redis.call('SADD', KEYS[3], ARGV[2]) end
-local look = longer and 4 or string.byte(order, -1) == 48 and 1 or 0
+local look = longer and 4 or string.sub(order, -2) == '00' and 10 or 0
 if look > 0 then
   local name = name_of(ARGV[2])
   local states, marks = string.sub(KEYS[1], 1, -#name - 1), string.sub(KEYS[2], 1, -#name - 1)
