@@ -29,9 +29,9 @@
 //
 // A Cache is safe for concurrent use, Close included. Values are shared between callers and must not be changed, unless
 // Config.Clone copies them. Loads run on goroutines of their own with a deadline of their own, at most Config.MaxLoads at
-// once; the next one waits for a slot within its deadline and is then ErrUnavailable. A caller leaves when its context ends
-// and the load goes on. Loader, codec, Cost, Clone, ID and ParseID run without a lock held; a panic in any of them is an
-// error or a miss, never the end of the process. A loader may read the cache, but each level takes a slot.
+// once, of which one key has a quarter; the next one waits for a slot within its deadline and is then ErrUnavailable. A caller
+// leaves when its context ends and the load goes on. Loader, codec, Cost, Clone, ID and ParseID run without a lock held; a panic
+// in any of them is an error or a miss, never the end of the process. A loader may read the cache, but each level takes a slot.
 //
 // # Failure
 //
@@ -55,7 +55,9 @@
 // keys until it is delivered, Wait goes on, and Close tries once more. A Wait that ends early is a *NotInForceError. Without
 // a lease a hot key costs two loads at a time, since an answer from before a caller began may not be joined.
 //
-// ServeStale asks the authority again for an entry one second after its load has failed, not before.
+// ServeStale asks the authority again for an entry one second after its load has failed, not before. A load that has not ended by
+// its caller's deadline counts as failed for that second, and goes on: of callers who have less time than LoadTimeout one a second
+// waits until its deadline, and then has the stale entry too.
 //
 // # Readers of another system
 //

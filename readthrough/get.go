@@ -138,6 +138,9 @@ func (c *Cache[K, V]) past(ctx context.Context, key K, d demand, lapsed bool) (i
 	if it := c.throttled(key, d); it != nil {
 		return it, origin{tier: L1, stale: true}, nil
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, origin{}, err
+	}
 	it, joined, err := c.load(ctx, key, id, d)
 	if err != nil {
 		if it := c.staleFor(key, d, err); it != nil {

@@ -9,9 +9,6 @@ import (
 
 // load reads past L1: it joins a load under way that may have read already (joined), or begins one.
 func (c *Cache[K, V]) load(ctx context.Context, key K, id l2.ID, d demand) (it *item[V], joined bool, err error) {
-	if err := ctx.Err(); err != nil {
-		return nil, false, err
-	}
 	if err := c.enter(); err != nil {
 		return nil, false, err
 	}

@@ -1,6 +1,7 @@
 package readthrough
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -8,7 +9,7 @@ import (
 	"github.com/layercache/layercache/invalidation/protocol"
 )
 
-// staleRetry is how long ServeStale answers at once with an entry whose load has failed, before it tries again.
+// staleRetry is how long ServeStale answers at once with an entry whose load has failed or hangs, before it tries again.
 const staleRetry = time.Second
 
 // stale answers an entry for ServeStale: one that was good until at most d.stale ago. It was good until its end, under a
@@ -29,10 +30,10 @@ func (c *Cache[K, V]) stale(key K, d demand) *item[V] {
 	return e.Value
 }
 
-// staleFor answers the stale entry of a key whose load failed, if the mode allows it, and lets the authority rest for a
-// moment as far as this entry is concerned.
+// staleFor answers the stale entry of a key whose load failed, or did not end by the caller's deadline, if the mode allows it, and
+// lets the authority rest for a moment as far as this entry is concerned.
 func (c *Cache[K, V]) staleFor(key K, d demand, err error) *item[V] {
-	if !errors.Is(err, ErrUnavailable) {
+	if !errors.Is(err, ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}
 	it := c.stale(key, d)
@@ -44,7 +45,7 @@ func (c *Cache[K, V]) staleFor(key K, d demand, err error) *item[V] {
 	return it
 }
 
-// throttled answers the stale entry of a key whose load has failed a moment ago.
+// throttled answers the stale entry of a key whose load failed, or hung, a moment ago.
 func (c *Cache[K, V]) throttled(key K, d demand) *item[V] {
 	it := c.stale(key, d)
 	if it == nil {

@@ -1,6 +1,7 @@
 package readthrough_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -152,6 +153,63 @@ func TestWhileItServesStaleTheAuthorityIsAskedOnceASecond(t *testing.T) {
 		<-time.After(time.Second)
 		wantStale(t, c)
 		wantLoads(t, src, 2)
+	})
+}
+
+// Callers commonly have less time than a load. One of them waits in vain, once a second, and the load goes on.
+func TestServeStaleAnswersCallersWhoseTimeEndsBeforeThatOfALoadThatHangs(t *testing.T) {
+	staleStory(t, readthrough.ServeStale(time.Hour), false, func(t *testing.T, c *cache, src *source, _ *memoryLog) {
+		<-time.After(10 * time.Second)
+		src.fail(nil)
+		g := newGate(t)
+		src.on = g.pass
+		within := func(d time.Duration, read func(ctx context.Context) error) (took time.Duration, err error) {
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			defer cancel()
+			began := time.Now()
+			err = read(ctx)
+			return time.Since(began), err
+		}
+		entry := func(ctx context.Context) error {
+			e, err := c.GetEntry(ctx, "k")
+			if err == nil && !e.Stale {
+				err = fmt.Errorf("%+v", e)
+			}
+			return err
+		}
+		many := func(ctx context.Context) error {
+			m, err := c.GetMany(ctx, []string{"k", "never read"})
+			if m["k"] == 1 {
+				return nil
+			}
+			return err
+		}
+		if _, err := within(-1, entry); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("out of time from the beginning: %v", err) // and no reason to answer the next one stale at once
+		}
+		for _, read := range []func(context.Context) error{entry, many} {
+			if took, err := within(50*time.Millisecond, read); err != nil || took != 50*time.Millisecond {
+				t.Errorf("%v after %s, want a stale answer at the caller's deadline", err, took)
+			}
+			if took, err := within(50*time.Millisecond, entry); err != nil || took != 0 {
+				t.Errorf("%v after %s, want a stale answer at once", err, took)
+			}
+			<-time.After(time.Second)
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, leave)
+		if err := entry(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("a caller that left got %v", err)
+		}
+		if _, err := within(time.Millisecond, func(ctx context.Context) error {
+			_, err := c.Get(ctx, "k", readthrough.MaxStale(0))
+			return err
+		}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("without stale answers: %v", err)
+		}
+		g.release()
+		synctest.Wait()
+		wantTier(t, c, "k", 1, readthrough.L1) // what the load has brought
 	})
 }
 
