@@ -35,7 +35,7 @@ type Cache[K comparable, V any] struct {
 	tel     telemetry.Telemetry
 	fences  *fences
 	flights *flights[V]
-	slots   slots
+	slots   *slots
 	counts  counts
 	behind  sync.WaitGroup // fills
 	unwatch func()
@@ -62,7 +62,7 @@ func New[K comparable, V any](cfg Config[K, V]) (*Cache[K, V], error) {
 		codec:  cfg.Codec,
 		limits: l2.Limits{MaxWire: cfg.MaxWire, MaxDecoded: cfg.MaxDecoded},
 		fences: newFences(cfg.MaxTTL + cfg.LoadTimeout + time.Minute),
-		slots:  make(slots, cfg.MaxLoads),
+		slots:  newSlots(cfg.MaxLoads),
 	}
 	if c.codec == nil {
 		c.codec = l2.DefaultCodec[V]()

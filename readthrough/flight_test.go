@@ -489,6 +489,59 @@ func TestAtMostMaxLoadsRunAtOnce(t *testing.T) {
 	}
 }
 
+// Loads that hang take a quarter of MaxLoads at most for one key, by whatever way it is read.
+func TestAHotKeyWhoseLoadsHangLeavesSlotsForOthers(t *testing.T) {
+	for name, read := range map[string]func(ctx context.Context, c *cache, token readthrough.Token){
+		"invalidated again and again": func(ctx context.Context, c *cache, _ readthrough.Token) { _, _ = c.Get(ctx, "k") },
+		"asked for with many tokens": func(ctx context.Context, c *cache, token readthrough.Token) {
+			_, _ = c.Get(ctx, "k", readthrough.AtLeast(token))
+		},
+		"refreshed": func(ctx context.Context, c *cache, _ readthrough.Token) { _ = c.Refresh(ctx, "k") },
+		"in batches": func(ctx context.Context, c *cache, token readthrough.Token) {
+			_, _ = c.GetMany(ctx, []string{"k", "l"}, readthrough.AtLeast(token))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				src, g := newSource(map[string]int{"k": 7, "l": 8, "other": 9}), newGate(t)
+				var asked atomic.Int64
+				src.on = func(ctx context.Context, key string) error {
+					if key == "other" {
+						return nil
+					}
+					asked.Add(1)
+					return g.pass(ctx, key)
+				}
+				c := open(t, config{Name: "test", Loader: batcher{src}, MaxLoads: 16, LoadTimeout: 10 * time.Minute, Bound: time.Hour})
+				ready(t, c)
+				var wg sync.WaitGroup
+				for range 100 {
+					token := invalidateAsync(t, c, 0, "k").Token()
+					wg.Go(func() { read(t.Context(), c, token) })
+					synctest.Wait()
+				}
+				if n := asked.Load(); n < 2 || n > 8 { // two keys in batches
+					t.Errorf("%d loads of the hot key run at once, of 16 of all", n)
+				}
+				done := make(chan struct{})
+				wg.Go(func() {
+					defer close(done)
+					wantGet(t, c, "other", 9)
+				})
+				synctest.Wait()
+				select {
+				case <-done:
+				default:
+					t.Error("another key waits for the hot one")
+				}
+				g.release()
+				wg.Wait()
+				wantGet(t, c, "k", 7)
+			})
+		})
+	}
+}
+
 // memoryLog is an authority's change log.
 type memoryLog struct {
 	mu   sync.Mutex // guards the fields below

@@ -348,9 +348,21 @@ func (b *batch[K, V]) look(ctx context.Context, members []*member[K, V], refresh
 	return steps
 }
 
-// load asks the authority for all members at once.
-func (b *batch[K, V]) load(ctx context.Context, loader BatchLoader[K, V], members []*member[K, V], alone *sync.WaitGroup) {
+// load asks the authority for all members at once, but for those whose keys have their share of the slots already.
+func (b *batch[K, V]) load(ctx context.Context, loader BatchLoader[K, V], wanting []*member[K, V], alone *sync.WaitGroup) {
 	c := b.c
+	members := make([]*member[K, V], 0, len(wanting))
+	for _, m := range wanting {
+		if hash := m.x.id.Hash(); c.slots.tryEnter(hash) {
+			defer c.slots.leave(hash)
+			members = append(members, m)
+		} else {
+			alone.Go(func() { m.finish(ctx, m.step()) })
+		}
+	}
+	if len(members) == 0 {
+		return
+	}
 	fail := func(cause error) {
 		err := c.unavailable(cause)
 		for _, m := range members {
