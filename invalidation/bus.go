@@ -40,7 +40,8 @@ type Bus interface {
 	// cannot be established through Redis, on Local through the log, at the moment. It answers at once while they are known to
 	// be out.
 	Renew(ctx context.Context, part int) error
-	// Observe tells the bus of the epoch that some other answer carried. Another one than Position's asks for a renewal.
+	// Observe tells the bus of the epoch that some other answer carried, "" if none came in time. Another one than Position's asks
+	// for a renewal.
 	Observe(part int, epoch l2.Epoch)
 	// Tokens makes and reads the namespace's tokens.
 	Tokens() Tokens

@@ -97,11 +97,12 @@ func (p *partition) want() {
 	p.bus.link.poke()
 }
 
-// observe notes the epoch of an answer.
+// observe notes the epoch of an answer. One that did not come in time is a reason to ask whether Redis is there: who reads past L1
+// does so for no lease.
 func (p *partition) observe(epoch l2.Epoch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.rec.Observe(now(), string(epoch)) && !p.wanted {
+	if (epoch == "" || p.rec.Observe(now(), string(epoch))) && !p.wanted {
 		p.wanted = true
 		p.bus.link.poke()
 	}

@@ -6,7 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
+	"net"
 	"time"
 
 	"github.com/layercache/layercache/invalidation"
@@ -166,10 +166,11 @@ func (x *fetch[K, V]) looked(nonce l2.Nonce, reply l2.Reply, err error) protocol
 	}
 	if err != nil {
 		x.reply = l2.Reply{}
-		if errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err) {
+		if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
 			x.nonce = nonce // Redis may have given the lease all the same; this load will not fill under it
 			x.release()
 			x.nonce = ""
+			x.c.bus.Observe(x.part, "")
 		}
 		return x.rules.Looked(protocol.Lookup{Outcome: protocol.Unreachable}, x.need(), false)
 	}
@@ -235,7 +236,13 @@ func (x *fetch[K, V]) await(ctx context.Context) error {
 
 // load asks the authority and judges its answer.
 func (x *fetch[K, V]) load(ctx context.Context, step protocol.Step) (*item[V], protocol.Step, error) {
-	if err := x.c.slots.take(ctx); err != nil {
+	hash := x.id.Hash()
+	err := x.c.slots.enter(ctx, hash)
+	if err == nil {
+		defer x.c.slots.leave(hash)
+		err = x.c.slots.take(ctx)
+	}
+	if err != nil {
 		x.release()
 		return nil, 0, x.c.unavailable(err)
 	}

@@ -5,11 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/layercache/layercache/invalidation"
 	"github.com/layercache/layercache/l2"
@@ -125,6 +130,76 @@ func TestARedisThatHangsKeepsNobodyBeyondTheDeadline(t *testing.T) {
 	proxy.Restore()
 	ready(t, c, fresh)
 	answersFromTheAuthority(t, fresh, src, "restored")
+}
+
+// tardy is a Redis that looks key k up and answers too late, and counts the renewals.
+type tardy struct{ renewals atomic.Int64 }
+
+func (h *tardy) late(cmd redis.Cmder) bool {
+	args, keys := cmd.Args(), ""
+	if len(args) > 2 {
+		keys = fmt.Sprint(args[2])
+	}
+	if keys == "4" { // of no id
+		h.renewals.Add(1)
+	}
+	return keys == "6" && slices.Contains(args, any(prefix+"l:k"))
+}
+
+func (h *tardy) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *tardy) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if h.late(cmd) {
+			err = os.ErrDeadlineExceeded
+			cmd.SetErr(err)
+		}
+		return err
+	}
+}
+
+func (h *tardy) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		for _, cmd := range cmds {
+			if h.late(cmd) {
+				err = os.ErrDeadlineExceeded
+				cmd.SetErr(err)
+			}
+		}
+		return err
+	}
+}
+
+// Nobody else asks for renewals soon: the lease is good for a minute, and it is not L1 that is read.
+func TestReadsWhoseAnswersAreLateAskWhetherRedisIsThereAndLeaveNoLease(t *testing.T) {
+	for name, read := range map[string]func(c *cache) error{
+		"alone": func(c *cache) error { _, err := c.Get(t.Context(), "k", readthrough.SkipL1()); return err },
+		"together": func(c *cache) error {
+			_, err := c.GetMany(t.Context(), []string{"k"}, readthrough.SkipL1())
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, hook := redistest.Start(t), &tardy{}
+			client, probe := server.Client(), server.Client()
+			client.AddHook(hook)
+			src := newSource(map[string]int{"k": 1, "other": 2})
+			c := open(t, config{Name: "test", Redis: client, Loader: src, Bound: time.Minute})
+			ready(t, c)
+			wantGet(t, c, "other", 2, readthrough.SkipL1()) // Redis knows the script now
+			redistest.Eventually(t, 10*time.Second, "ten renewals", func() bool {
+				if err := read(c); err != nil {
+					t.Error(err)
+				}
+				return hook.renewals.Load() > 10
+			})
+			redistest.Eventually(t, 5*time.Second, "fill lease given back", func() bool {
+				return probe.Exists(t.Context(), prefix+"l:k").Val() == 0
+			})
+		})
+	}
 }
 
 func TestAnInvalidationThatCannotBeDeliveredIsPendingAndReadByItsOwnProcess(t *testing.T) {
