@@ -7,21 +7,37 @@ import (
 	"github.com/layercache/layercache/telemetry"
 )
 
-// Release gives the fill lease of a Get back without filling, so that nobody waits for a load that failed. A lease that is
-// no longer held is left alone.
-func (s *Store) Release(ctx context.Context, id ID, nonce Nonce) error {
-	if id == (ID{}) {
-		return fmt.Errorf("l2: release: %w", errZeroID)
+// FillLease is the right to fill that a Get with this nonce was given.
+type FillLease struct {
+	ID    ID
+	Nonce Nonce
+}
+
+// Release gives fill leases back without filling, in one round trip per server, so that nobody waits for loads that failed. One that
+// is no longer held is left alone. The error is that of the first it does not know of whether it is given back.
+func (s *Store) Release(ctx context.Context, leases ...FillLease) error {
+	calls := make([]call, len(leases))
+	for i, l := range leases {
+		if l.ID == (ID{}) {
+			return fmt.Errorf("l2: release: %w", errZeroID)
+		}
+		part := s.Partition(l.ID.hash)
+		calls[i] = call{
+			script: releaseScript, store: s, part: part,
+			keys: []string{s.parts[part].prefix + "l:" + l.ID.text},
+			args: []any{string(l.Nonce)},
+		}
 	}
-	ctx, span := s.tel.Start(ctx, telemetry.Op{Name: telemetry.OpL2Fill, Namespace: s.namespace, Keys: 1})
-	part := s.Partition(id.hash)
-	err := do(ctx, s.client, []call{{
-		script: releaseScript, store: s, part: part,
-		keys: []string{s.parts[part].prefix + "l:" + id.text},
-		args: []any{string(nonce)},
-	}})[0].err
-	if err != nil {
-		err = fmt.Errorf("l2: release: %w", err)
+	if len(calls) == 0 {
+		return nil
+	}
+	ctx, span := s.tel.Start(ctx, telemetry.Op{Name: telemetry.OpL2Fill, Namespace: s.namespace, Keys: len(calls)})
+	var err error
+	for _, a := range do(ctx, s.client, calls) {
+		if a.err != nil {
+			err = fmt.Errorf("l2: release: %w", a.err)
+			break
+		}
 	}
 	span.End(outcomeOf(err), err)
 	return err

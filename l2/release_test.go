@@ -13,18 +13,18 @@ func TestReleaseGivesTheLeaseBackAndKeepsTheFence(t *testing.T) {
 				b.invalidate(fence, "k")
 			}
 			_, nonce := b.expect("k", l2.Leased)
-			if err := b.Release(b.t.Context(), b.id("k"), l2.NewNonce()); err != nil {
+			if err := b.Release(b.t.Context(), l2.FillLease{ID: b.id("k"), Nonce: l2.NewNonce()}); err != nil {
 				b.t.Fatal(err)
 			}
 			b.expect("k", l2.Busy) // another's nonce releases nothing
-			if err := b.Release(b.t.Context(), b.id("k"), nonce); err != nil {
+			if err := b.Release(b.t.Context(), l2.FillLease{ID: b.id("k"), Nonce: nonce}); err != nil {
 				b.t.Fatal(err)
 			}
 			r, nonce := b.expect("k", l2.Leased)
 			if r.Fence != fence {
 				b.t.Fatalf("fence %d after the release, want %d", r.Fence, fence)
 			}
-			_ = b.Release(b.t.Context(), b.id("k"), nonce)
+			_ = b.Release(b.t.Context(), l2.FillLease{ID: b.id("k"), Nonce: nonce})
 		}
 	})
 }

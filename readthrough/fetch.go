@@ -48,6 +48,7 @@ type fetch[K comparable, V any] struct {
 	needed uint64           // when the authority was asked, see begin
 	hit    *item[V]         // of a hit
 	bad    bool             // reply is a hit that does not decode
+	late   bool             // there is no reply, and Redis may have given the lease all the same: to be given back
 	waits  protocol.Instant // since when it waits for another process's load; Never: it does not
 	pause  time.Duration
 }
@@ -114,7 +115,7 @@ func (x *fetch[K, V]) follow(ctx context.Context, step protocol.Step) (*item[V],
 			}
 		default:
 			x.c.tel.Count(x.c.cfg.Name, telemetry.LoadBehind, 1)
-			x.release()
+			x.c.release(x)
 			return nil, x.c.unavailable(errBehind)
 		}
 	}
@@ -136,6 +137,9 @@ func (x *fetch[K, V]) look(ctx context.Context, refresh bool) protocol.Step {
 	defer cancel()
 	reply, err := x.c.store.Get(call, l2.Lookup{ID: x.id, Nonce: nonce, Refresh: refresh})
 	step := x.looked(nonce, reply, err)
+	if x.late {
+		x.c.release(x)
+	}
 	if x.bad && x.c.discard(ctx, x) != nil {
 		return protocol.AskAuthority
 	}
@@ -160,16 +164,14 @@ func (c *Cache[K, V]) brief(ctx context.Context) (context.Context, context.Cance
 
 // looked judges an answer of L2. A value that does not decode counts as none, and its caller discards it.
 func (x *fetch[K, V]) looked(nonce l2.Nonce, reply l2.Reply, err error) protocol.Step {
-	x.reply, x.bad = reply, false
+	x.reply, x.bad, x.late = reply, false, false
 	if reply.Outcome == l2.Leased {
 		x.nonce = nonce
 	}
 	if err != nil {
 		x.reply = l2.Reply{}
 		if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
-			x.nonce = nonce // Redis may have given the lease all the same; this load will not fill under it
-			x.release()
-			x.nonce = ""
+			x.nonce, x.late = nonce, true
 			x.c.bus.Observe(x.part, "")
 		}
 		return x.rules.Looked(protocol.Lookup{Outcome: protocol.Unreachable}, x.need(), false)
@@ -243,7 +245,7 @@ func (x *fetch[K, V]) load(ctx context.Context, step protocol.Step) (*item[V], p
 		err = x.c.slots.take(ctx)
 	}
 	if err != nil {
-		x.release()
+		x.c.release(x)
 		return nil, 0, x.c.unavailable(err)
 	}
 	handed := false // the slot goes on with the fill
@@ -255,13 +257,16 @@ func (x *fetch[K, V]) load(ctx context.Context, step protocol.Step) (*item[V], p
 	began := x.begin()
 	loaded, err := x.c.ask(ctx, x.key)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		x.release()
+		x.c.release(x)
 		return nil, 0, x.c.unavailable(err)
 	}
 	it, next, fill := x.loaded(step, loaded, err != nil, began)
-	if fill != nil {
+	switch {
+	case fill != nil:
 		handed = true
 		x.c.fillBehind([]*filling[V]{fill})
+	case next == protocol.AnswerLoaded:
+		x.c.release(x)
 	}
 	return it, next, nil
 }
@@ -274,7 +279,8 @@ func (x *fetch[K, V]) begin() protocol.Instant {
 	return invalidation.Now()
 }
 
-// loaded judges an answer of the authority: keeps it in L1 and says what to fill, or what to do instead.
+// loaded judges an answer of the authority: keeps it in L1 and says what to fill, or what to do instead. With neither its caller
+// gives the fill lease back.
 func (x *fetch[K, V]) loaded(step protocol.Step, loaded Loaded[V], absent bool, began protocol.Instant) (*item[V], protocol.Step, *filling[V]) {
 	need := x.needed
 	if loaded.AsOf == 0 {
@@ -289,7 +295,6 @@ func (x *fetch[K, V]) loaded(step protocol.Step, loaded Loaded[V], absent bool, 
 	}
 	ttl := x.c.ttl(loaded.TTL, absent)
 	if ttl <= 0 { // not to be cached
-		x.release()
 		x.outdate(it)
 		return it, protocol.AnswerLoaded, nil
 	}
@@ -298,7 +303,6 @@ func (x *fetch[K, V]) loaded(step protocol.Step, loaded Loaded[V], absent bool, 
 		return it, protocol.AnswerLoaded, nil
 	}
 	if it.asOf > 0 && it.asOf < x.need() { // Redis may not know that fence, which came meanwhile
-		x.release()
 		return it, protocol.AnswerLoaded, nil
 	}
 	return it, protocol.AnswerLoaded, &filling[V]{id: x.id, epoch: x.reply.Position.Epoch, nonce: x.nonce, it: it, ttl: ttl}

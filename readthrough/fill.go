@@ -117,23 +117,29 @@ func (c *Cache[K, V]) fillBehind(fillings []*filling[V]) {
 				failed = append(failed, f)
 			}
 		}
-		for _, f := range failed { // last: they have taken no time from those that can be kept
-			if c.store.Release(ctx, f.id, f.nonce) != nil {
-				return // the leases run out
-			}
+		leases := make([]l2.FillLease, len(failed))
+		for i, f := range failed {
+			leases[i] = l2.FillLease{ID: f.id, Nonce: f.nonce}
 		}
+		_ = c.store.Release(ctx, leases...) // last: it has taken no time from those that can be kept. If it fails, they run out
 	})
 }
 
-// release gives the fill lease of a load that failed back, so that nobody waits for it.
-func (x *fetch[K, V]) release() {
-	if x.nonce == "" {
+// release gives the fill leases of loads that do not fill back, so that nobody waits for them.
+func (c *Cache[K, V]) release(loads ...*fetch[K, V]) {
+	var leases []l2.FillLease
+	for _, x := range loads {
+		if x.nonce != "" {
+			leases = append(leases, l2.FillLease{ID: x.id, Nonce: x.nonce})
+			x.nonce = ""
+		}
+	}
+	if len(leases) == 0 {
 		return
 	}
-	c, id, nonce := x.c, x.id, x.nonce
 	c.behind.Go(func() { // ends with its call
 		ctx, cancel := context.WithTimeout(context.Background(), fillTimeout)
 		defer cancel()
-		_ = c.store.Release(ctx, id, nonce) // if that fails, the lease runs out
+		_ = c.store.Release(ctx, leases...) // if that fails, they run out
 	})
 }

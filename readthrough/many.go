@@ -218,9 +218,7 @@ func (b *batch[K, V]) run(ctx context.Context) {
 		if v := recover(); v != nil {
 			err = &PanicError{Value: v, Stack: debug.Stack()}
 		}
-		for _, m := range b.members {
-			m.resolve(nil, b.c.unavailable(err))
-		}
+		b.fail(b.members, err)
 	}()
 	var alone sync.WaitGroup
 	defer alone.Wait() // before the context ends
@@ -326,7 +324,7 @@ func (b *batch[K, V]) look(ctx context.Context, members []*member[K, V], refresh
 	call, cancel := b.c.brief(ctx)
 	defer cancel()
 	replies, err := b.c.store.GetMany(call, lookups)
-	var bad []*fetch[K, V]
+	var bad, late []*fetch[K, V]
 	var at []int
 	for n, i := range asked {
 		x := members[i].x
@@ -339,13 +337,32 @@ func (b *batch[K, V]) look(ctx context.Context, members []*member[K, V], refresh
 		if x.bad {
 			bad, at = append(bad, x), append(at, i)
 		}
+		if x.late {
+			late = append(late, x)
+		}
 	}
+	b.c.release(late...)
 	if len(bad) > 0 && b.c.discard(ctx, bad...) != nil {
 		for _, i := range at {
 			steps[i] = protocol.AskAuthority
 		}
 	}
 	return steps
+}
+
+// fail ends what has not ended yet of some members.
+func (b *batch[K, V]) fail(members []*member[K, V], cause error) {
+	var loads []*fetch[K, V]
+	for _, m := range members {
+		if !m.ended {
+			loads = append(loads, m.x)
+		}
+	}
+	b.c.release(loads...)
+	err := b.c.unavailable(cause)
+	for _, m := range members {
+		m.resolve(nil, err)
+	}
 }
 
 // load asks the authority for all members at once, but for those whose keys have their share of the slots already.
@@ -363,15 +380,8 @@ func (b *batch[K, V]) load(ctx context.Context, loader BatchLoader[K, V], wantin
 	if len(members) == 0 {
 		return
 	}
-	fail := func(cause error) {
-		err := c.unavailable(cause)
-		for _, m := range members {
-			m.x.release()
-			m.resolve(nil, err)
-		}
-	}
 	if err := c.slots.take(ctx); err != nil {
-		fail(err)
+		b.fail(members, err)
 		return
 	}
 	handed := false // the slot goes on with the fills
@@ -388,15 +398,16 @@ func (b *batch[K, V]) load(ctx context.Context, loader BatchLoader[K, V], wantin
 	}
 	answer, err := c.askMany(ctx, loader, keys)
 	if err != nil {
-		fail(err)
+		b.fail(members, err)
 		return
 	}
 	var fills []*filling[V]
-	var answered []func()
+	var idle []*fetch[K, V] // whose leases are not filled under
+	var ends []func()
 	for _, m := range members {
 		if err := answer.Failed[m.x.key]; err != nil {
-			m.x.release()
-			m.resolve(nil, c.unavailable(err))
+			idle = append(idle, m.x)
+			ends = append(ends, func() { m.resolve(nil, c.unavailable(err)) })
 			continue
 		}
 		loaded, there := answer.Found[m.x.key]
@@ -404,20 +415,23 @@ func (b *batch[K, V]) load(ctx context.Context, loader BatchLoader[K, V], wantin
 			loaded.AsOf = answer.AsOf
 		}
 		it, next, fill := m.x.loaded(m.step(), loaded, !there, began)
-		if fill != nil {
-			fills = append(fills, fill)
-		}
-		if next == protocol.AnswerLoaded {
-			answered = append(answered, func() { m.resolve(it, nil) })
-		} else {
+		switch {
+		case next != protocol.AnswerLoaded:
 			alone.Go(func() { m.finish(ctx, next) })
+			continue
+		case fill != nil:
+			fills = append(fills, fill)
+		default:
+			idle = append(idle, m.x)
 		}
+		ends = append(ends, func() { m.resolve(it, nil) })
 	}
+	c.release(idle...)
 	if len(fills) > 0 {
 		handed = true
 		c.fillBehind(fills)
 	}
-	for _, answer := range answered {
-		answer()
+	for _, end := range ends {
+		end()
 	}
 }

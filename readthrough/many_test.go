@@ -356,3 +356,55 @@ func TestWhatABatchSaysOfAKeyMeansWhatALoadOfItWouldMean(t *testing.T) {
 		}
 	})
 }
+
+func TestTheLeasesOfABatchThatFillsNothingAreGivenBackTogether(t *testing.T) {
+	for name, part := range map[string]struct {
+		loader func(src *source) readthrough.Loader[string, int]
+		late   bool
+	}{
+		"the loader fails": {loader: func(src *source) readthrough.Loader[string, int] {
+			src.fail(errBroken)
+			return batcher{src}
+		}},
+		"each of them fails":     {loader: func(src *source) readthrough.Loader[string, int] { return eachFails{src} }},
+		"none is to be cached":   {loader: func(src *source) readthrough.Loader[string, int] { return batcher{src} }},
+		"the answer is too late": {loader: func(src *source) readthrough.Loader[string, int] { return batcher{src} }, late: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, o := redistest.Start(t), &observer{}
+			client, probe := server.Client(), server.Client()
+			client.AddHook(o)
+			c := open(t, config{Name: "test", Redis: client, Loader: part.loader(newSource(nil)), NegativeTTL: -1, Bound: time.Hour})
+			ready(t, c)
+			leases := func() int {
+				return len(probe.Keys(t.Context(), prefix+"l:*").Val())
+			}
+			_, _ = c.GetMany(t.Context(), []string{"a", "b"}) // Redis knows the scripts after this
+			redistest.Eventually(t, 5*time.Second, "first leases given back", func() bool { return leases() == 0 })
+			o.late.Store(part.late)
+			keys := make([]string, 500)
+			for i := range keys {
+				keys[i] = fmt.Sprint("k", i)
+			}
+			before := o.releases.Load()
+			_, _ = c.GetMany(t.Context(), keys)
+			redistest.Eventually(t, 5*time.Second, "leases given back", func() bool {
+				return o.releases.Load() > before && leases() == 0
+			})
+			if n := o.releases.Load() - before; n != 1 {
+				t.Errorf("%d round trips give 500 leases back", n)
+			}
+		})
+	}
+}
+
+// eachFails is an authority that fails for each record by itself.
+type eachFails struct{ *source }
+
+func (e eachFails) LoadMany(_ context.Context, keys []string) (batch, error) {
+	answer := batch{Failed: map[string]error{}}
+	for _, key := range keys {
+		answer.Failed[key] = errBroken
+	}
+	return answer, nil
+}

@@ -132,43 +132,52 @@ func TestARedisThatHangsKeepsNobodyBeyondTheDeadline(t *testing.T) {
 	answersFromTheAuthority(t, fresh, src, "restored")
 }
 
-// tardy is a Redis that looks key k up and answers too late, and counts the renewals.
-type tardy struct{ renewals atomic.Int64 }
-
-func (h *tardy) late(cmd redis.Cmder) bool {
-	args, keys := cmd.Args(), ""
-	if len(args) > 2 {
-		keys = fmt.Sprint(args[2])
-	}
-	if keys == "4" { // of no id
-		h.renewals.Add(1)
-	}
-	return keys == "6" && slices.Contains(args, any(prefix+"l:k"))
+// observer is a client that counts what it sends, and hears too late of what it has looked up.
+type observer struct {
+	late               atomic.Bool
+	renewals, releases atomic.Int64 // releases in one pipeline count once
 }
 
-func (h *tardy) DialHook(next redis.DialHook) redis.DialHook { return next }
+// keysOf is how many keys the script of a command has: 4 that of a renewal, 5 that of a release, 6 those of a lookup and a fill.
+func keysOf(cmd redis.Cmder) string {
+	if args := cmd.Args(); len(args) > 2 {
+		return fmt.Sprint(args[2])
+	}
+	return ""
+}
 
-func (h *tardy) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		err := next(ctx, cmd)
-		if h.late(cmd) {
+func (o *observer) sent(cmds ...redis.Cmder) {
+	if slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return keysOf(cmd) == "4" }) {
+		o.renewals.Add(1)
+	}
+	if slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return keysOf(cmd) == "5" }) {
+		o.releases.Add(1)
+	}
+}
+
+func (o *observer) heard(err error, cmds ...redis.Cmder) error {
+	for _, cmd := range cmds {
+		if o.late.Load() && keysOf(cmd) == "6" {
 			err = os.ErrDeadlineExceeded
 			cmd.SetErr(err)
 		}
-		return err
+	}
+	return err
+}
+
+func (o *observer) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (o *observer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		o.sent(cmd)
+		return o.heard(next(ctx, cmd), cmd)
 	}
 }
 
-func (h *tardy) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (o *observer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		err := next(ctx, cmds)
-		for _, cmd := range cmds {
-			if h.late(cmd) {
-				err = os.ErrDeadlineExceeded
-				cmd.SetErr(err)
-			}
-		}
-		return err
+		o.sent(cmds...)
+		return o.heard(next(ctx, cmds), cmds...)
 	}
 }
 
@@ -182,18 +191,19 @@ func TestReadsWhoseAnswersAreLateAskWhetherRedisIsThereAndLeaveNoLease(t *testin
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			server, hook := redistest.Start(t), &tardy{}
+			server, o := redistest.Start(t), &observer{}
 			client, probe := server.Client(), server.Client()
-			client.AddHook(hook)
+			client.AddHook(o)
 			src := newSource(map[string]int{"k": 1, "other": 2})
 			c := open(t, config{Name: "test", Redis: client, Loader: src, Bound: time.Minute})
 			ready(t, c)
 			wantGet(t, c, "other", 2, readthrough.SkipL1()) // Redis knows the script now
+			o.late.Store(true)
 			redistest.Eventually(t, 10*time.Second, "ten renewals", func() bool {
 				if err := read(c); err != nil {
 					t.Error(err)
 				}
-				return hook.renewals.Load() > 10
+				return o.renewals.Load() > 10
 			})
 			redistest.Eventually(t, 5*time.Second, "fill lease given back", func() bool {
 				return probe.Exists(t.Context(), prefix+"l:k").Val() == 0

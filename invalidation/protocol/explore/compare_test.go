@@ -266,7 +266,7 @@ func (c *comparison) release() {
 	if c.server().release(g.key, g.nonce) {
 		c.said["released"]++
 	}
-	c.ok(c.store.Release(c.t.Context(), c.ids[g.key], c.nonces[g.nonce-1]))
+	c.ok(c.store.Release(c.t.Context(), l2.FillLease{ID: c.ids[g.key], Nonce: c.nonces[g.nonce-1]}))
 }
 
 func (c *comparison) invalidate() {
