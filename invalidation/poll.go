@@ -33,6 +33,7 @@ type poller struct {
 	started bool   // the log was read once; used by run only
 
 	now   chan struct{} // one token: poll now
+	first chan struct{} // closed when the log was read once, or found not to answer
 	ended chan struct{} // closed when run has ended
 
 	mu      sync.Mutex       // guards the fields below
@@ -52,7 +53,7 @@ func newPoller(tel telemetry.Telemetry, m Membership, interval time.Duration, pu
 	}
 	return &poller{
 		log: m.Log, target: m.Target, interval: interval, publish: publish, tel: tel, ns: ns,
-		now: make(chan struct{}, 1), ended: make(chan struct{}),
+		now: make(chan struct{}, 1), first: make(chan struct{}), ended: make(chan struct{}),
 		polled: protocol.Never, retryAt: protocol.Never, wake: make(chan struct{}),
 	}
 }
@@ -88,6 +89,11 @@ func (p *poller) note(sent protocol.Instant, err error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	select {
+	case <-p.first:
+	default:
+		close(p.first)
+	}
 	p.err = err
 	if err == nil {
 		p.polled, p.retryAt = sent, protocol.Never
@@ -169,6 +175,27 @@ func (p *poller) soon(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.err
+}
+
+// firstPoll is how long a read waits for the first poll to end. Then it asks the authority, which is slow too, perhaps.
+const firstPoll = 100 * time.Millisecond
+
+// begun says whether the log was read, or could not be: what changed while no process ran was told to nobody, and L2 has what was
+// before. It waits a moment.
+func (p *poller) begun(ctx context.Context) bool {
+	select {
+	case <-p.first:
+		return true
+	default:
+	}
+	select {
+	case <-p.first:
+		return true
+	case <-time.After(firstPoll):
+	case <-p.ended:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // health answers the age of the last poll that succeeded and the last failure.

@@ -64,6 +64,9 @@ func (b *Redis) Usable(ctx context.Context, id l2.ID) bool {
 	if !b.fits.Load() && (b.parts[0].renewNow(ctx) != nil || !b.fits.Load()) {
 		return false
 	}
+	if b.poll != nil && !b.poll.begun(ctx) {
+		return false
+	}
 	p := b.parts[b.store.Partition(id.Hash())]
 	if p.unreachable.Load() {
 		p.lease.used.Store(true) // it is read: go on asking whether Redis is back

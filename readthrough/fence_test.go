@@ -1,12 +1,14 @@
 package readthrough_test
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/layercache/layercache/invalidation"
 	"github.com/layercache/layercache/l2/redistest"
 	"github.com/layercache/layercache/readthrough"
 	"github.com/layercache/layercache/telemetry"
@@ -110,6 +112,60 @@ func TestARowOfTheLogIsSeenWithoutAMessage(t *testing.T) {
 		})
 		stored(t, b, "k")
 		wantGet(t, c, "k", 2, readthrough.SkipL1())
+	})
+}
+
+// gatedLog is a log that answers when its gate is open.
+type gatedLog struct {
+	*memoryLog
+	*gate
+}
+
+func (l gatedLog) Changes(ctx context.Context, after uint64, limit int) (invalidation.Page, error) {
+	if err := l.pass(ctx, ""); err != nil {
+		return invalidation.Page{}, err
+	}
+	return l.memoryLog.Changes(ctx, after, limit)
+}
+
+// What changed while no process ran was told to nobody: it is in the log, and L2 has what was before.
+func TestANewProcessReadsTheLogBeforeL2(t *testing.T) {
+	onRedis(t, func(t *testing.T, b backend) {
+		src, log := newSource(map[string]int{"k": 1}), &memoryLog{}
+		src.versioned = true
+		cfg := b.with(config{Loader: batcher{src}, Bound: time.Second, LoadTimeout: 20 * time.Second})
+		before := open(t, cfg)
+		ready(t, before)
+		wantGet(t, before, "k", 1)
+		stored(t, b, "k")
+		if err := before.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		log.add("k", src.put("k", 2)) // by psql, say
+
+		slow := gatedLog{log, newGate(t)}
+		cfg.Log = slow
+		for name, read := range map[string]func(c *cache) int{
+			"Get":     func(c *cache) int { v, _ := c.Get(t.Context(), "k"); return v },
+			"GetMany": func(c *cache) int { m, _ := c.GetMany(t.Context(), []string{"k"}); return m["k"] },
+		} {
+			c := open(t, cfg)
+			slow.await(t)
+			got := make(chan int, 1)
+			go func() { got <- read(c) }()
+			if v := <-got; v != 2 {
+				t.Errorf("%s answers %d while the log has not been read", name, v)
+			}
+		}
+		slow.release()
+		c := open(t, cfg)
+		wantGet(t, c, "k", 2)
+
+		log.fail(errBroken) // there is nothing better to be had than L2 then
+		src.fail(errBroken)
+		stored(t, b, "k")
+		cfg.Log = log
+		wantTier(t, open(t, cfg), "k", 2, readthrough.L2)
 	})
 }
 
