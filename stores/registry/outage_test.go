@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -121,6 +122,83 @@ func TestAMoveOfTheSlotNeitherHidesTheOnlyAgentNorKeepsItFromAFlush(t *testing.T
 			_, getErr := b.Get(t.Context(), "a")
 			if listErr != nil || errors.Is(getErr, readthrough.ErrNotFound) != (len(l.Agents) == 0) || err == nil && len(l.Agents) > 0 {
 				t.Errorf("a flush answered %v; then a list has %d agents, %v, and a get answers %v", err, len(l.Agents), listErr, getErr)
+			}
+		})
+	}
+}
+
+// sometime does something before the first SCAN, or between the first and what comes after it.
+type sometime struct {
+	after bool
+	do    func()
+	once  sync.Once
+}
+
+func (*sometime) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (*sometime) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (s *sometime) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() != "scan" {
+			return next(ctx, cmd)
+		}
+		if !s.after {
+			s.once.Do(s.do)
+		}
+		err := next(ctx, cmd)
+		if s.after {
+			s.once.Do(s.do)
+		}
+		return err
+	}
+}
+
+func TestAMoveOfTheSlotDuringAScanHidesNobody(t *testing.T) {
+	cluster := redistest.StartCluster(t)
+	for prefix, after := range map[string]bool{"before": false, "after": true} {
+		t.Run(prefix, func(t *testing.T) {
+			b := onRedis(t, registry.RedisConfig{Client: cluster.Client(), Prefix: prefix, Tagged: true})
+			terms := registry.Terms{TTL: time.Hour}
+			for _, id := range []string{"a", "b", "c"} {
+				if _, _, err := b.Put(t.Context(), registry.Agent{ID: id}, terms); err != nil {
+					t.Fatal(err)
+				}
+			}
+			slot, from := cluster.Slot("{" + prefix + "}")
+			to := cluster.Nodes[0]
+			if from == to {
+				to = cluster.Nodes[1]
+			}
+			half := cluster.BeginMove(slot, from, to)
+			client := cluster.Client().(*redis.ClusterClient)
+			other := onRedis(t, registry.RedisConfig{Client: client, Prefix: prefix, Tagged: true})
+			client.OnNewNode(func(node *redis.Client) {
+				node.AddHook(&sometime{after: after, do: func() {
+					if after { // the scan has seen what the slot had left
+						half.End()
+						return
+					}
+					half.Keys(func(key string) bool { return strings.Contains(key, ":agent:") })
+				}})
+			})
+			if err := from.Client().Del(t.Context(), "{"+prefix+"}:lc-index").Err(); err != nil { // it is evicted, say
+				t.Fatal(err)
+			}
+			if after {
+				half.Keys(func(key string) bool { return strings.HasSuffix(key, ":agent:a") })
+			}
+			l, err := other.List(t.Context(), terms)
+			if err == nil && len(l.Agents) != 3 {
+				t.Errorf("%d of 3 agents are listed", len(l.Agents))
+			}
+			if !after {
+				half.End()
+			}
+			if l, err = b.List(t.Context(), terms); err != nil || len(l.Agents) != 3 {
+				t.Errorf("%d of 3 agents are listed after the move, %v", len(l.Agents), err)
 			}
 		})
 	}
