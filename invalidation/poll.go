@@ -34,6 +34,7 @@ type poller struct {
 
 	now   chan struct{} // one token: poll now
 	first chan struct{} // closed when the log was read once, or found not to answer
+	late  chan struct{} // closed when nobody waits for first any more
 	ended chan struct{} // closed when run has ended
 
 	mu      sync.Mutex       // guards the fields below
@@ -53,7 +54,7 @@ func newPoller(tel telemetry.Telemetry, m Membership, interval time.Duration, pu
 	}
 	return &poller{
 		log: m.Log, target: m.Target, interval: interval, publish: publish, tel: tel, ns: ns,
-		now: make(chan struct{}, 1), first: make(chan struct{}), ended: make(chan struct{}),
+		now: make(chan struct{}, 1), first: make(chan struct{}), late: make(chan struct{}), ended: make(chan struct{}),
 		polled: protocol.Never, retryAt: protocol.Never, wake: make(chan struct{}),
 	}
 }
@@ -61,6 +62,7 @@ func newPoller(tel telemetry.Telemetry, m Membership, interval time.Duration, pu
 // run polls until ctx ends.
 func (p *poller) run(ctx context.Context) {
 	defer close(p.ended)
+	defer time.AfterFunc(firstPoll, func() { close(p.late) }).Stop()
 	for {
 		sent := Now()
 		err := p.poll(ctx)
@@ -177,21 +179,29 @@ func (p *poller) soon(ctx context.Context) error {
 	return p.err
 }
 
-// firstPoll is how long a read waits for the first poll to end. Then it asks the authority, which is slow too, perhaps.
+// firstPoll is how long the reads of a new process wait for the first poll to end. Then they ask the authority, which is slow
+// too, perhaps.
 const firstPoll = 100 * time.Millisecond
 
 // begun says whether the log was read, or could not be: what changed while no process ran was told to nobody, and L2 has what was
-// before. It waits a moment.
+// before. It waits a moment, and no longer than a quarter of the time that ctx has.
 func (p *poller) begun(ctx context.Context) bool {
 	select {
 	case <-p.first:
 		return true
+	case <-p.late:
+		return false
 	default:
+	}
+	wait := firstPoll
+	if end, ok := ctx.Deadline(); ok {
+		wait = min(wait, time.Until(end)/4)
 	}
 	select {
 	case <-p.first:
 		return true
-	case <-time.After(firstPoll):
+	case <-p.late:
+	case <-time.After(wait):
 	case <-p.ended:
 	case <-ctx.Done():
 	}

@@ -64,15 +64,15 @@ func (b *Redis) Usable(ctx context.Context, id l2.ID) bool {
 	if !b.fits.Load() && (b.parts[0].renewNow(ctx) != nil || !b.fits.Load()) {
 		return false
 	}
-	if b.poll != nil && !b.poll.begun(ctx) {
-		return false
-	}
 	p := b.parts[b.store.Partition(id.Hash())]
 	if p.unreachable.Load() {
 		p.lease.used.Store(true) // it is read: go on asking whether Redis is back
 		return false
 	}
-	return p.npending.Load() == 0 || !p.pendingFor(id)
+	if p.npending.Load() > 0 && p.pendingFor(id) {
+		return false
+	}
+	return b.poll == nil || b.poll.begun(ctx)
 }
 
 // Invalidate implements Bus.

@@ -46,12 +46,15 @@ func (s *slots) take(ctx context.Context) error {
 
 func (s *slots) free() { <-s.all }
 
-// enter waits until a load of a key may take a slot, or until ctx ends. The key has a quarter of the slots, and two at least: while
-// its loads hang, others' do not wait for them.
-func (s *slots) enter(ctx context.Context, hash uint64) error {
-	if s.use(hash).Acquire(ctx, 1) != nil {
-		s.unuse(hash)
-		return context.Cause(ctx)
+// enter waits until a load of keys may take a slot, or until ctx ends. A key has a quarter of the slots, and two at least: while
+// its loads hang, others' do not wait for them. Several keys come in ascending order, so that no two loads wait for each other.
+func (s *slots) enter(ctx context.Context, hashes ...uint64) error {
+	for i, hash := range hashes {
+		if s.use(hash).Acquire(ctx, 1) != nil {
+			s.unuse(hash)
+			s.leave(hashes[:i]...)
+			return context.Cause(ctx)
+		}
 	}
 	return nil
 }
@@ -66,8 +69,22 @@ func (s *slots) tryEnter(hash uint64) bool {
 }
 
 // leave ends what enter began.
-func (s *slots) leave(hash uint64) {
-	s.unuse(hash).Release(1)
+func (s *slots) leave(hashes ...uint64) {
+	for _, hash := range hashes {
+		s.unuse(hash).Release(1)
+	}
+}
+
+// taken is take by a load that has entered. Its end, and that of its fills, is to be called once; a failure is the end, too.
+func (s *slots) taken(ctx context.Context, hashes ...uint64) (end func(), err error) {
+	if err := s.take(ctx); err != nil {
+		s.leave(hashes...)
+		return nil, err
+	}
+	return func() {
+		s.free()
+		s.leave(hashes...)
+	}, nil
 }
 
 func (s *slots) use(hash uint64) *share {

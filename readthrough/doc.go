@@ -56,8 +56,8 @@
 // a lease a hot key costs two loads at a time, since an answer from before a caller began may not be joined.
 //
 // ServeStale asks the authority again for an entry one second after its load has failed, not before. A load that has not ended by
-// its caller's deadline counts as failed for that second, and goes on: of callers who have less time than LoadTimeout one a second
-// waits until its deadline, and then has the stale entry too.
+// its caller's deadline counts as failed for that second, and goes on. So of callers who have less time than LoadTimeout those wait
+// until their deadline who come before the first one's has passed, and from then on one a second; they have the stale entry too.
 //
 // # Readers of another system
 //

@@ -3,6 +3,7 @@ package readthrough_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -166,6 +167,23 @@ func TestANewProcessReadsTheLogBeforeL2(t *testing.T) {
 		stored(t, b, "k")
 		cfg.Log = log
 		wantTier(t, open(t, cfg), "k", 2, readthrough.L2)
+	})
+}
+
+// A log that takes its time is waited for once, and not by each key.
+func TestABatchDoesNotWaitForTheLogKeyByKey(t *testing.T) {
+	onRedis(t, func(t *testing.T, b backend) {
+		src, keys := newSource(nil), make([]string, 200)
+		for i := range keys {
+			keys[i] = fmt.Sprint("k", i)
+			src.put(keys[i], i)
+		}
+		slow := gatedLog{&memoryLog{}, newGate(t)}
+		c := open(t, b.with(config{Loader: batcher{src}, Log: slow, Bound: time.Second, LoadTimeout: 10 * time.Second}))
+		slow.await(t)
+		if got, err := c.GetMany(t.Context(), keys); err != nil || len(got) != len(keys) {
+			t.Errorf("%d of %d keys: %v", len(got), len(keys), err)
+		}
 	})
 }
 

@@ -238,11 +238,10 @@ func (x *fetch[K, V]) await(ctx context.Context) error {
 
 // load asks the authority and judges its answer.
 func (x *fetch[K, V]) load(ctx context.Context, step protocol.Step) (*item[V], protocol.Step, error) {
-	hash := x.id.Hash()
-	err := x.c.slots.enter(ctx, hash)
+	var end func()
+	err := x.c.slots.enter(ctx, x.id.Hash())
 	if err == nil {
-		defer x.c.slots.leave(hash)
-		err = x.c.slots.take(ctx)
+		end, err = x.c.slots.taken(ctx, x.id.Hash())
 	}
 	if err != nil {
 		x.c.release(x)
@@ -251,7 +250,7 @@ func (x *fetch[K, V]) load(ctx context.Context, step protocol.Step) (*item[V], p
 	handed := false // the slot goes on with the fill
 	defer func() {
 		if !handed {
-			x.c.slots.free()
+			end()
 		}
 	}()
 	began := x.begin()
@@ -264,7 +263,7 @@ func (x *fetch[K, V]) load(ctx context.Context, step protocol.Step) (*item[V], p
 	switch {
 	case fill != nil:
 		handed = true
-		x.c.fillBehind([]*filling[V]{fill})
+		x.c.fillBehind([]*filling[V]{fill}, end)
 	case next == protocol.AnswerLoaded:
 		x.c.release(x)
 	}

@@ -88,9 +88,9 @@ type filling[V any] struct {
 
 // fillBehind offers items to L2 after their callers were answered, in one pipeline, and then frees the load's slot: fills
 // are bounded by MaxLoads too. It is called before the load has ended, so that Close waits for it.
-func (c *Cache[K, V]) fillBehind(fillings []*filling[V]) {
+func (c *Cache[K, V]) fillBehind(fillings []*filling[V], free func()) {
 	c.behind.Go(func() { // ends with its calls
-		defer c.slots.free()
+		defer free()
 		ctx, cancel := context.WithTimeout(context.Background(), fillTimeout)
 		defer cancel()
 		fills := make([]l2.Fill, 0, len(fillings))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/layercache/layercache/invalidation"
+	"github.com/layercache/layercache/l2"
 	"github.com/layercache/layercache/l2/redistest"
 	"github.com/layercache/layercache/readthrough"
 	"github.com/layercache/layercache/telemetry"
@@ -540,6 +541,28 @@ func TestAHotKeyWhoseLoadsHangLeavesSlotsForOthers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A fill keeps its load's slot, and so its key's share.
+func TestFillsOfAHotKeyThatHangLeaveSlotsForOthers(t *testing.T) {
+	b, g := mini(t), newGate(t)
+	src := newSource(map[string]int{"k": 1, "other": 2})
+	cfg := b.with(config{Loader: src, MaxLoads: 8, LoadTimeout: time.Second, Bound: time.Hour})
+	cfg.Codec = codec{l2.JSON[int](), func() { _ = g.pass(context.Background(), "") }, nil}
+	c := open(t, cfg)
+	ready(t, c)
+	var wg sync.WaitGroup
+	for range cfg.MaxLoads {
+		wg.Go(func() { _, _ = c.Get(t.Context(), "k") })
+		select {
+		case <-g.arrived: // it fills
+		case <-time.After(100 * time.Millisecond): // it has its share already
+		}
+		invalidateAsync(t, c, 0, "k")
+	}
+	wantGet(t, c, "other", 2)
+	g.release()
+	wg.Wait()
 }
 
 // memoryLog is an authority's change log.

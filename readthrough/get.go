@@ -119,6 +119,7 @@ func (c *Cache[K, V]) get(ctx context.Context, key K, opts []Option) (it *item[V
 
 // past reads what L1 has not answered, for want of a lease (lapsed) or of the entry.
 func (c *Cache[K, V]) past(ctx context.Context, key K, d demand, lapsed bool) (it *item[V], from origin, err error) {
+	over := ctx.Err() != nil
 	if lapsed && c.holds(key) {
 		// One round trip, shared by all keys, may make the whole of L1 good again.
 		c.tel.Count(c.cfg.Name, telemetry.LeaseLapsed, 1)
@@ -138,10 +139,12 @@ func (c *Cache[K, V]) past(ctx context.Context, key K, d demand, lapsed bool) (i
 	if it := c.throttled(key, d); it != nil {
 		return it, origin{tier: L1, stale: true}, nil
 	}
-	if err := ctx.Err(); err != nil {
+	joined := false
+	if err = ctx.Err(); err == nil {
+		it, joined, err = c.load(ctx, key, id, d)
+	} else if over { // and not while a lease was asked for
 		return nil, origin{}, err
 	}
-	it, joined, err := c.load(ctx, key, id, d)
 	if err != nil {
 		if it := c.staleFor(key, d, err); it != nil {
 			return it, origin{tier: L1, stale: true}, nil

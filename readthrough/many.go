@@ -1,6 +1,7 @@
 package readthrough
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"runtime/debug"
@@ -26,12 +27,13 @@ func (c *Cache[K, V]) GetMany(ctx context.Context, keys []K, opts ...Option) (ma
 	if err != nil {
 		return nil, err
 	}
+	over := ctx.Err() != nil
 	found := make(map[K]V, len(keys))
 	var fails failures
 	misses := c.hits(ctx, keys, d, found, &fails)
 	for len(misses) > 0 {
 		n := min(batchMax, len(misses))
-		c.getMany(ctx, misses[:n], d, found, &fails)
+		c.getMany(ctx, misses[:n], d, over, found, &fails)
 		misses = misses[n:]
 	}
 	return found, errors.Join(fails.errs...)
@@ -156,10 +158,20 @@ func (m *member[K, V]) resolve(it *item[V], err error) {
 	close(m.done)
 }
 
-// getMany loads keys that L1 does not answer.
-func (c *Cache[K, V]) getMany(ctx context.Context, keys []K, d demand, found map[K]V, fails *failures) {
+// getMany loads keys that L1 does not answer. over: the call's time was over from the beginning.
+func (c *Cache[K, V]) getMany(ctx context.Context, keys []K, d demand, over bool, found map[K]V, fails *failures) {
 	if err := ctx.Err(); err != nil {
-		fails.add(err)
+		for _, key := range keys {
+			var it *item[V]
+			if !over { // it ended while a lease was asked for, or while others were loaded
+				it = c.staleFor(key, d, err)
+			}
+			if it == nil {
+				fails.add(err)
+				continue
+			}
+			c.collect(found, key, it, fails)
+		}
 		return
 	}
 	b := &batch[K, V]{c: c}
@@ -365,29 +377,55 @@ func (b *batch[K, V]) fail(members []*member[K, V], cause error) {
 	}
 }
 
-// load asks the authority for all members at once, but for those whose keys have their share of the slots already.
-func (b *batch[K, V]) load(ctx context.Context, loader BatchLoader[K, V], wanting []*member[K, V], alone *sync.WaitGroup) {
-	c := b.c
-	members := make([]*member[K, V], 0, len(wanting))
-	for _, m := range wanting {
-		if hash := m.x.id.Hash(); c.slots.tryEnter(hash) {
-			defer c.slots.leave(hash)
-			members = append(members, m)
+// load asks the authority for all members at once, and once more for those whose keys have to wait for a share of the slots.
+func (b *batch[K, V]) load(ctx context.Context, loader BatchLoader[K, V], members []*member[K, V], alone *sync.WaitGroup) {
+	slots := b.c.slots
+	var now, later []*member[K, V]
+	for _, m := range members {
+		if slots.tryEnter(m.x.id.Hash()) {
+			now = append(now, m)
 		} else {
-			alone.Go(func() { m.finish(ctx, m.step()) })
+			later = append(later, m)
 		}
 	}
-	if len(members) == 0 {
-		return
+	if len(later) > 0 {
+		slices.SortFunc(later, func(m, n *member[K, V]) int { return cmp.Compare(m.x.id.Hash(), n.x.id.Hash()) })
+		alone.Go(func() {
+			<-apart(func() (none struct{}, _ error) { // run ends those that a panic leaves without an outcome
+				if err := slots.enter(ctx, hashes(later)...); err != nil {
+					b.fail(later, err)
+					return none, nil
+				}
+				b.loadEntered(ctx, loader, later, alone)
+				return none, nil
+			})
+		})
 	}
-	if err := c.slots.take(ctx); err != nil {
+	if len(now) > 0 {
+		b.loadEntered(ctx, loader, now, alone)
+	}
+}
+
+func hashes[K comparable, V any](members []*member[K, V]) []uint64 {
+	all := make([]uint64, len(members))
+	for i, m := range members {
+		all[i] = m.x.id.Hash()
+	}
+	return all
+}
+
+// loadEntered asks the authority for members whose keys have entered.
+func (b *batch[K, V]) loadEntered(ctx context.Context, loader BatchLoader[K, V], members []*member[K, V], alone *sync.WaitGroup) {
+	c := b.c
+	end, err := c.slots.taken(ctx, hashes(members)...)
+	if err != nil {
 		b.fail(members, err)
 		return
 	}
 	handed := false // the slot goes on with the fills
 	defer func() {
 		if !handed {
-			c.slots.free()
+			end()
 		}
 	}()
 	keys := make([]K, len(members))
@@ -403,11 +441,11 @@ func (b *batch[K, V]) load(ctx context.Context, loader BatchLoader[K, V], wantin
 	}
 	var fills []*filling[V]
 	var idle []*fetch[K, V] // whose leases are not filled under
-	var ends []func()
+	var outcomes []func()
 	for _, m := range members {
 		if err := answer.Failed[m.x.key]; err != nil {
 			idle = append(idle, m.x)
-			ends = append(ends, func() { m.resolve(nil, c.unavailable(err)) })
+			outcomes = append(outcomes, func() { m.resolve(nil, c.unavailable(err)) })
 			continue
 		}
 		loaded, there := answer.Found[m.x.key]
@@ -424,14 +462,14 @@ func (b *batch[K, V]) load(ctx context.Context, loader BatchLoader[K, V], wantin
 		default:
 			idle = append(idle, m.x)
 		}
-		ends = append(ends, func() { m.resolve(it, nil) })
+		outcomes = append(outcomes, func() { m.resolve(it, nil) })
 	}
 	c.release(idle...)
 	if len(fills) > 0 {
 		handed = true
-		c.fillBehind(fills)
+		c.fillBehind(fills, end)
 	}
-	for _, end := range ends {
-		end()
+	for _, resolve := range outcomes {
+		resolve()
 	}
 }

@@ -45,13 +45,15 @@ func (c *Cache[K, V]) staleFor(key K, d demand, err error) *item[V] {
 	return it
 }
 
-// throttled answers the stale entry of a key whose load failed, or hung, a moment ago.
+// throttled answers the stale entry of a key whose load failed, or hung, a moment ago. When that is over, one caller a second finds
+// out whether it still is so.
 func (c *Cache[K, V]) throttled(key K, d demand) *item[V] {
 	it := c.stale(key, d)
 	if it == nil {
 		return nil
 	}
-	if until := it.retry.Load(); until == 0 || int64(invalidation.Now()) >= until {
+	now, until := invalidation.Now(), it.retry.Load()
+	if until == 0 || int64(now) >= until && it.retry.CompareAndSwap(until, int64(now.Add(staleRetry))) {
 		return nil
 	}
 	c.counts.stale.Add(1)

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/layercache/layercache/l2/redistest"
 	"github.com/layercache/layercache/readthrough"
 )
 
@@ -156,7 +159,7 @@ func TestWhileItServesStaleTheAuthorityIsAskedOnceASecond(t *testing.T) {
 	})
 }
 
-// Callers commonly have less time than a load. One of them waits in vain, once a second, and the load goes on.
+// Callers commonly have less time than a load, which goes on.
 func TestServeStaleAnswersCallersWhoseTimeEndsBeforeThatOfALoadThatHangs(t *testing.T) {
 	staleStory(t, readthrough.ServeStale(time.Hour), false, func(t *testing.T, c *cache, src *source, _ *memoryLog) {
 		<-time.After(10 * time.Second)
@@ -210,6 +213,91 @@ func TestServeStaleAnswersCallersWhoseTimeEndsBeforeThatOfALoadThatHangs(t *test
 		g.release()
 		synctest.Wait()
 		wantTier(t, c, "k", 1, readthrough.L1) // what the load has brought
+	})
+}
+
+func TestServeStaleAnswersMoreThanABatchAtTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src, keys := newSource(nil), make([]string, 1500)
+		for i := range keys {
+			keys[i] = fmt.Sprint("k", i)
+			src.put(keys[i], i)
+		}
+		c := open(t, config{
+			Name: "test", Loader: batcher{src}, TTL: 10 * time.Second, Jitter: -1, Mode: readthrough.ServeStale(time.Hour),
+		})
+		if m, err := c.GetMany(t.Context(), keys); err != nil || len(m) != len(keys) {
+			t.Fatal(len(m), err)
+		}
+		<-time.After(10 * time.Second)
+		g := newGate(t)
+		src.on = g.pass
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if m, err := c.GetMany(ctx, keys); err != nil || len(m) != len(keys) {
+			t.Errorf("%d of %d stale entries: %v", len(m), len(keys), err)
+		}
+		g.release()
+	})
+}
+
+// The lease is asked for first.
+func TestServeStaleAnswersWhereTheTimeEndsBeforeALeaseHasCome(t *testing.T) {
+	proxy := redistest.NewProxy(t, redistest.Start(t).Addr())
+	src := newSource(map[string]int{"k": 1})
+	c := open(t, config{
+		Name: "test", Redis: proxy.Client(), Loader: src, Bound: 500 * time.Millisecond, Mode: readthrough.ServeStale(time.Hour),
+	})
+	ready(t, c)
+	wantGet(t, c, "k", 1)
+	redistest.Eventually(t, 10*time.Second, "a lease that nobody uses ends", func() bool {
+		e, ok := c.Held("k")
+		return ok && e.Stale
+	})
+	proxy.Blackhole()
+	src.fail(errBroken)
+	for name, read := range map[string]func(ctx context.Context) error{
+		"Get":     func(ctx context.Context) error { _, err := c.Get(ctx, "k"); return err },
+		"GetMany": func(ctx context.Context) error { _, err := c.GetMany(ctx, []string{"k"}); return err },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if err := read(ctx); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		cancel()
+	}
+	proxy.Restore()
+}
+
+func TestOneCallerASecondFindsOutWhetherALoadStillHangs(t *testing.T) {
+	staleStory(t, readthrough.ServeStale(time.Hour), false, func(t *testing.T, c *cache, src *source, _ *memoryLog) {
+		<-time.After(10 * time.Second)
+		src.fail(nil)
+		g := newGate(t)
+		src.on = g.pass
+		const patience, apart, callers = time.Second, 10 * time.Millisecond, 600
+		var waited atomic.Int64
+		var wg sync.WaitGroup
+		for range callers {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				began := time.Now()
+				if _, err := c.Get(ctx, "k"); err != nil {
+					t.Error(err)
+				}
+				if time.Since(began) > 0 {
+					waited.Add(1)
+				}
+			})
+			<-time.After(apart)
+		}
+		g.release()
+		wg.Wait()
+		// those that come before the first one's time is over, and then one a second
+		if n, most := waited.Load(), int64(patience/apart)+int64(callers*apart/time.Second)+1; n > most {
+			t.Errorf("%d of %d callers have waited, want at most %d", n, callers, most)
+		}
 	})
 }
 
