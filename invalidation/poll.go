@@ -91,9 +91,7 @@ func (p *poller) note(sent protocol.Instant, err error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	select {
-	case <-p.first:
-	default:
+	if !over(p.first) {
 		close(p.first)
 	}
 	p.err = err
@@ -186,12 +184,11 @@ const firstPoll = 100 * time.Millisecond
 // begun says whether the log was read, or could not be: what changed while no process ran was told to nobody, and L2 has what was
 // before. It waits a moment, and no longer than a quarter of the time that ctx has.
 func (p *poller) begun(ctx context.Context) bool {
-	select {
-	case <-p.first:
+	if over(p.first) {
 		return true
-	case <-p.late:
+	}
+	if over(p.late) {
 		return false
-	default:
 	}
 	wait := firstPoll
 	if end, ok := ctx.Deadline(); ok {
@@ -199,13 +196,22 @@ func (p *poller) begun(ctx context.Context) bool {
 	}
 	select {
 	case <-p.first:
-		return true
 	case <-p.late:
 	case <-time.After(wait):
 	case <-p.ended:
 	case <-ctx.Done():
 	}
-	return false
+	return over(p.first)
+}
+
+// over says whether a channel is closed.
+func over(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
 }
 
 // health answers the age of the last poll that succeeded and the last failure.

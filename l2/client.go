@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -138,7 +140,7 @@ func (c ClientConfig) fromURL(o *redis.UniversalOptions) error {
 	}
 	u, err := redis.ParseURL(c.URL)
 	switch {
-	case err != nil:
+	case err != nil || u.DB < 0:
 		return errURL
 	case u.Username != "" && u.Password == "":
 		return errors.New("l2: ClientConfig.URL names a user without a password; a password alone stands behind a colon, redis://:password@host")
@@ -181,8 +183,15 @@ func (c ClientConfig) check(o *redis.UniversalOptions) error {
 		if strings.Contains(addr, "@") && !strings.HasPrefix(addr, "/") {
 			return errors.New("l2: ClientConfig.Addrs must be host:port each: a user and a password before an '@' are for Username and Password, or for URL")
 		}
-		if _, _, err := net.SplitHostPort(addr); err != nil && !strings.HasPrefix(addr, "/") {
+		if strings.HasPrefix(addr, "/") {
+			continue // a local socket
+		}
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
 			return errors.New("l2: ClientConfig.Addrs must be host:port each")
+		}
+		if n, err := strconv.Atoi(port); err == nil && (n < 1 || n > math.MaxUint16) {
+			return errors.New("l2: ClientConfig.Addrs and URL must name a port from 1 to 65535")
 		}
 	}
 	return nil

@@ -82,6 +82,8 @@ func TestWrongClientConfigsAreRefusedByName(t *testing.T) {
 		"Addrs is required":  {Mode: l2.Cluster},
 		"host:port":          {Addrs: []string{"s3cret"}},
 		"Addrs must be host": {Addrs: []string{"s3cret@h:6379"}},
+		"a port from 1":      {Mode: l2.Cluster, Addrs: []string{"h:1", "h:99999"}},
+		"URL must name":      {URL: "redis://:s3cret@h:65536"},
 		"before an '@'":      {Mode: l2.Cluster, Addrs: []string{"h:1", "u:s3cret@h:6379"}},
 		"for Username and":   {Mode: l2.Sentinel, MasterName: "m", Addrs: []string{"s3cret@h:26379"}},
 	} {
@@ -126,7 +128,7 @@ func TestAURLThatNamesNoHostOrSaysMoreIsRefusedAndNotShown(t *testing.T) {
 	for _, url := range []string{
 		"redis:s3cret:6379", "redis:", "redis://", "redis:///1", "redis://:s3cret@", "redis://:s3cret@/0", "redis://:s3cret@:6379/0",
 		"rediss:s3cret", "redis:/s3cret:6379", "redis://:s3cret@h:1?", "redis://:s3cret@h:1/0?db=1", "redis://:s3cret@h:1?protocol=2",
-		"redis://:1?s3cret@h:1", "redis://h:1/0#s3cret", "redis://:s3cret@h:1#",
+		"redis://:1?s3cret@h:1", "redis://h:1/0#s3cret", "redis://:s3cret@h:1#", "redis://:s3cret@h:1/-1",
 	} {
 		client, err := l2.NewClient(l2.ClientConfig{URL: url})
 		if err == nil {

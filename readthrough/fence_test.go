@@ -170,6 +170,21 @@ func TestANewProcessReadsTheLogBeforeL2(t *testing.T) {
 	})
 }
 
+func TestAProcessThatHasReadTheLogOnceLooksIntoL2(t *testing.T) {
+	onRedis(t, func(t *testing.T, b backend) {
+		src := newSource(nil)
+		c := open(t, b.with(config{Loader: src, Log: &memoryLog{}, Bound: time.Hour}))
+		ready(t, c)
+		for i, began := 0, time.Now(); time.Since(began) < 200*time.Millisecond; i++ { // nobody waits for the first poll any more
+			key := fmt.Sprint("k", i)
+			src.put(key, 1)
+			wantGet(t, c, key, 1)
+			stored(t, b, key)
+			wantTier(t, c, key, 1, readthrough.L2, readthrough.SkipL1())
+		}
+	})
+}
+
 // A log that takes its time is waited for once, and not by each key.
 func TestABatchDoesNotWaitForTheLogKeyByKey(t *testing.T) {
 	onRedis(t, func(t *testing.T, b backend) {

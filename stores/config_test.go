@@ -44,6 +44,7 @@ func TestConfigFaultsAreRefusedBeforeTheDatabaseIsTouched(t *testing.T) {
 		"sql with nothing but Redis":  {func(c *stores.Config) { c.PolicyStore, c.SQL.URL, c.Redis.URL = "sql", stores.Secret{}, redisURL }, []string{"Config.SQL.URL"}},
 		"memory alone and a database": {allInMemory, []string{"every store is in memory", "SQL", "[storage.sql]"}},
 		"memory alone and Redis":      {func(c *stores.Config) { allInMemory(c); c.SQL.URL, c.Redis.URL = stores.Secret{}, redisURL }, []string{"every store is in memory", "Redis", "[storage.redis]"}},
+		"sole without a database":     {func(c *stores.Config) { c.PolicyStore, c.Sole, c.SQL.URL = "memory", true, stores.Secret{} }, []string{"Config.Sole"}},
 		"sole beside Redis":           {func(c *stores.Config) { c.Sole, c.Redis.URL = true, redisURL }, []string{"Config.Sole"}},
 		"settings of no Redis":        {func(c *stores.Config) { c.Redis.PoolSize = 3 }, []string{"Config.Redis", "URL"}},
 		"a password of no Redis":      {func(c *stores.Config) { c.Redis.Password = stores.NewSecret("s3cret") }, []string{"Config.Redis", "URL"}},

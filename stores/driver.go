@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/layercache/layercache/stores/checkpoint"
+	"github.com/layercache/layercache/stores/layout"
 	"github.com/layercache/layercache/stores/policy"
 	"github.com/layercache/layercache/stores/ratelimit"
 	"github.com/layercache/layercache/stores/registry"
@@ -110,7 +111,7 @@ func known(more map[string]Driver) map[string]Driver {
 
 // made is what a driver's function has made. That it is nothing shows here, and not in a panic of who first asks for the store.
 func made[B any](backend B, err error) (B, error) {
-	if err == nil && missing(backend) {
+	if err == nil && layout.IsNil(backend) {
 		err = errors.New("the driver answered nil and no error")
 	}
 	return backend, err

@@ -104,6 +104,12 @@ var rules = map[string]string{
 	"setting":  "a string, an integer or a boolean",
 }
 
+// variableRules say it of variables, where that is another thing.
+var variableRules = map[string]string{
+	"duration": "a duration without quotes, such as 1s or 250ms",
+	"failure":  "deny, allow or local_share",
+}
+
 // assign puts a value of the file into the Config.
 func (k key) assign(cfg *Config, value any) error {
 	if v, ok := k.convert(value); ok {
@@ -170,7 +176,11 @@ func (k key) override(cfg *Config, text string) error {
 		value = items
 	}
 	if err := k.assign(cfg, value); err != nil {
-		return fmt.Errorf("the variable %s must be %s", k.variable(), rules[k.kind])
+		rule, own := variableRules[k.kind]
+		if !own {
+			rule = rules[k.kind]
+		}
+		return fmt.Errorf("the variable %s must be %s", k.variable(), rule)
 	}
 	return nil
 }

@@ -206,12 +206,12 @@ func (l *loading) environment(environ []string) error {
 		if !strings.HasPrefix(name, environmentPrefix) || slices.Contains(others, name) {
 			continue
 		}
-		k, ok := variables[name]
-		switch {
-		case !ok:
-			return fmt.Errorf("unknown variable %s; docs/configuration.md lists the known ones", shown(name))
-		case value == "":
+		if value == "" {
 			continue
+		}
+		k, ok := variables[name]
+		if !ok {
+			return fmt.Errorf("unknown variable %s; docs/configuration.md lists the known ones", shown(name))
 		}
 		if err := k.override(&l.cfg, value); err != nil {
 			return err

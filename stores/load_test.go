@@ -261,6 +261,14 @@ func TestEveryKeyIsReadFromTheFileAndOverriddenByTheEnvironment(t *testing.T) {
 	}
 }
 
+// Where another program sets a variable of this prefix, as Kubernetes does for a Service, it can be emptied.
+func TestAnEmptyVariableCountsAsNoneWhateverItsName(t *testing.T) {
+	t.Setenv("LAYERCACHE_PORT", "")
+	if _, err := stores.LoadConfig(""); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTheEnvironmentOverridesTheFile(t *testing.T) {
 	path := file(t, "[storage.redis]\nurl = \"redis://a:1\"\npool_size = 3\n[cache.policy]\nbound = \"2s\"")
 	t.Setenv("LAYERCACHE_STORAGE_REDIS_URL", "redis://b:2")
@@ -336,7 +344,7 @@ func TestAVariableWithAFaultIsRefusedAndItsValueNotShown(t *testing.T) {
 		"LAYERCACHE_":                        "unknown variable",
 		"LAYERCACHE_STORAGE_REDIS_POOL_SIZE": "must be an integer",
 		"LAYERCACHE_STORAGE_REDIS_TLS":       "must be true or false",
-		"LAYERCACHE_CACHE_POLICY_TTL":        "must be a duration",
+		"LAYERCACHE_CACHE_POLICY_TTL":        "must be a duration without quotes",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, secret)

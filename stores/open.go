@@ -17,6 +17,10 @@ import (
 func Open(ctx context.Context, cfg Config, opts ...Option) (*Backend, error) {
 	l := live{drivers: map[string]Driver{}}
 	for _, o := range opts {
+		if o == nil {
+			l.hollow = append(l.hollow, "an Option")
+			continue
+		}
 		o(&l)
 	}
 	if len(l.hollow) > 0 {
@@ -50,7 +54,7 @@ func (b *Backend) open(ctx context.Context, o *Opening) error {
 	if err := o.connect(); err != nil {
 		return err
 	}
-	if cfg.Sole && o.client != nil {
+	if cfg.Sole && (o.client != nil || !o.hasSQL()) {
 		return errors.New("stores: Config.Sole is for a database without Redis")
 	}
 	choice := make([]chosen, len(kinds))

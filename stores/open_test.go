@@ -25,8 +25,13 @@ import (
 	"github.com/layercache/layercache/l2/redistest"
 	"github.com/layercache/layercache/readthrough"
 	"github.com/layercache/layercache/stores"
+	"github.com/layercache/layercache/stores/checkpoint"
 	"github.com/layercache/layercache/stores/driver/postgres"
 	"github.com/layercache/layercache/stores/driver/sqlite"
+	"github.com/layercache/layercache/stores/policy"
+	"github.com/layercache/layercache/stores/ratelimit"
+	"github.com/layercache/layercache/stores/registry"
+	"github.com/layercache/layercache/stores/runlog"
 	"github.com/layercache/layercache/stores/session"
 	"github.com/layercache/layercache/stores/sqlsource"
 	"github.com/layercache/layercache/stores/sqlsource/pgtest"
@@ -112,6 +117,7 @@ func TestAnOptionThatWasGivenNilIsRefusedByName(t *testing.T) {
 		"WithTracerProvider": {stores.WithTracerProvider(nil)},
 		"WithMeterProvider":  {stores.WithMeterProvider((*metric.MeterProvider)(nil))},
 		"WithLogger":         {stores.WithLogger(nil)},
+		"an Option":          {nil},
 	} {
 		for i, option := range options {
 			b, err := stores.Open(t.Context(), stores.Config{PolicyStore: "memory"}, option, stores.WithTelemetry(&none))
@@ -122,6 +128,43 @@ func TestAnOptionThatWasGivenNilIsRefusedByName(t *testing.T) {
 				t.Errorf("%s, %d: %v", name, i, err)
 			}
 		}
+	}
+}
+
+func TestAStoreOverABackendThatIsNilIsRefusedByName(t *testing.T) {
+	refused := map[string]error{}
+	_, refused["policy: Config.Authority"] = policy.New(policy.Config{Authority: (*policy.Memory)(nil)})
+	_, refused["session: Config.Backend"] = session.New(session.Config{Backend: (*session.Memory)(nil)})
+	_, refused["ratelimit: Config.Backend"] = ratelimit.New(ratelimit.Config{Backend: (*ratelimit.Memory)(nil)})
+	_, refused["registry: Config.Backend"] = registry.New(registry.Config{Backend: (*registry.Memory)(nil)})
+	_, refused["checkpoint: Config.Backend"] = checkpoint.New(checkpoint.Config{Backend: (*checkpoint.Memory)(nil)})
+	_, refused["runlog: Config.Backend"] = runlog.New(runlog.Config{Backend: (*runlog.Memory)(nil)})
+	runs, err := runlog.New(runlog.Config{Backend: &runlog.Memory{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = runs.Close(t.Context()) }()
+	_, refused["runlog: Original.Client"] = runs.Import(t.Context(), runlog.Original{Client: (*redis.Client)(nil)}, "r")
+	for field, err := range refused {
+		if err == nil || !strings.Contains(err.Error(), field) {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
+// A driver may have nothing to close.
+func TestAnOnCloseOfNilIsNone(t *testing.T) {
+	b, err := stores.Open(t.Context(), stores.Config{SessionStore: "mine", PolicyStore: "memory"}, stores.WithDriver("mine", stores.Driver{
+		Sessions: func(_ context.Context, o *stores.Opening) (session.Backend, error) {
+			o.OnClose(nil)
+			return &session.Memory{}, nil
+		},
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

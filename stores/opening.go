@@ -40,8 +40,12 @@ func (o *Opening) Setting(key string) Secret { return o.cfg.Drivers[o.chosen.nam
 // Telemetry is told what happens; never nil.
 func (o *Opening) Telemetry() telemetry.Telemetry { return o.telemetry }
 
-// OnClose has f called by the Backend's Close, after the stores are closed, the last one first.
-func (o *Opening) OnClose(f func(context.Context) error) { o.backend.onClose(closeDrivers, f) }
+// OnClose has f called by the Backend's Close, after the stores are closed, the last one first. nil: nothing.
+func (o *Opening) OnClose(f func(context.Context) error) {
+	if f != nil {
+		o.backend.onClose(closeDrivers, f)
+	}
+}
 
 // Redis is the client that all stores share. It is not closed by who asks for it.
 func (o *Opening) Redis() (redis.UniversalClient, error) {

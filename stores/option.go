@@ -3,12 +3,12 @@ package stores
 import (
 	"database/sql"
 	"log/slog"
-	"reflect"
 
 	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/layercache/layercache/stores/layout"
 	"github.com/layercache/layercache/stores/sqlsource"
 	"github.com/layercache/layercache/telemetry"
 )
@@ -32,18 +32,12 @@ type live struct {
 // passed makes an option of an object. Without one Open would do as if nothing had been asked for.
 func passed[T any](name string, object T, set func(*live, T)) Option {
 	return func(l *live) {
-		if missing(object) {
+		if layout.IsNil(object) {
 			l.hollow = append(l.hollow, name)
 			return
 		}
 		set(l, object)
 	}
-}
-
-// missing says that v is nil, or an interface that holds a nil pointer.
-func missing(v any) bool {
-	r := reflect.ValueOf(v)
-	return !r.IsValid() || r.Kind() == reflect.Pointer && r.IsNil()
 }
 
 // WithRedis passes a client instead of Config.Redis. It must have ContextTimeoutEnabled and must not read from replicas; short

@@ -39,7 +39,7 @@ func (c Config) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // String is the RedisConfig without URL, addresses, user and passwords.
 func (c RedisConfig) String() string {
-	return fmt.Sprintf("redis {given %t, tls %t}", c.given(), c.TLS)
+	return fmt.Sprintf("redis {given %t, tls set %t}", c.given(), c.TLS)
 }
 
 // Format hides secrets from every verb of package fmt.

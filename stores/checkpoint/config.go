@@ -95,7 +95,7 @@ func (c Config) Validate() error { return c.withDefaults().validate() }
 
 func (c Config) validate() error {
 	switch {
-	case c.Backend == nil:
+	case layout.IsNil(c.Backend):
 		return errors.New("checkpoint: Config.Backend is required")
 	case c.Link != nil && c.Local != nil:
 		return errors.New("checkpoint: Config.Link and Config.Local exclude each other")

@@ -2,6 +2,7 @@ package layout
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/layercache/layercache/l2"
@@ -50,6 +51,12 @@ func IsName(s string) bool {
 		}
 	}
 	return s != "" && len(s) <= 128
+}
+
+// IsNil says that v is nil, or an interface that holds a nil pointer.
+func IsNil(v any) bool {
+	r := reflect.ValueOf(v)
+	return !r.IsValid() || r.Kind() == reflect.Pointer && r.IsNil()
 }
 
 // word holds what separates or matches nothing in a key. What it refuses is not shown: a tenant is nobody else's business.

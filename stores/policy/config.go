@@ -112,7 +112,7 @@ func (c Config) Validate() error { return c.withDefaults().validate() }
 
 func (c Config) validate() error {
 	switch {
-	case c.Authority == nil:
+	case layout.IsNil(c.Authority):
 		return errNoAuthority
 	case c.Redis != nil && c.Link != nil:
 		return errors.New("policy: Config.Redis and Config.Link exclude each other")

@@ -188,6 +188,15 @@ var none = &readthrough.Receipt{}
 
 // imported writes documents. failed is what the authority says, lost that nobody could be told of what it has stored.
 func (s *Store) imported(ctx context.Context, documents iter.Seq2[AgentID, *Document]) (n int, r *readthrough.Receipt, failed, lost error) {
+	if documents == nil {
+		return 0, none, errors.New("policy: import: the documents are nil"), nil
+	}
+	over := false
+	defer func() {
+		if !over { // the caller's iterator has panicked, and what came before is stored
+			_, _ = s.cache.InvalidateAllAsync(context.WithoutCancel(ctx), 0)
+		}
+	}()
 	var broken error
 	n, asOf, err := s.authority.Import(ctx, func(yield func(string, []byte) bool) {
 		for id, doc := range documents {
@@ -200,6 +209,7 @@ func (s *Store) imported(ctx context.Context, documents iter.Seq2[AgentID, *Docu
 			}
 		}
 	})
+	over = true
 	if err != nil {
 		err = fmt.Errorf("policy: import: %w", err)
 	}

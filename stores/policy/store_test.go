@@ -173,6 +173,45 @@ func TestPutOfNoDocumentStoresNothing(t *testing.T) {
 	}
 }
 
+// Who recovers, as a server does, would answer with what was revoked until it ends by itself.
+func TestAnImportWhoseDocumentsPanicIsInForceAsFarAsItHasCome(t *testing.T) {
+	for _, f := range []*fleet{newFleet(t, "memory", "local"), newFleet(t, "memory", "redis"), newFleet(t, "sqlite", "redis")} {
+		t.Run(f.name, func(t *testing.T) {
+			s := f.open(t)
+			if _, err := s.Put(t.Context(), agent(1), answer(t, policy.Allow)); err != nil {
+				t.Fatal(err)
+			}
+			if got := decide(t, s, agent(1)); got != policy.Allow {
+				t.Fatal(got)
+			}
+			deny := answer(t, policy.Deny)
+			recovered := func() (v any) {
+				defer func() { v = recover() }()
+				_, _ = s.Import(t.Context(), func(yield func(policy.AgentID, *policy.Document) bool) {
+					for i := range byte(200) {
+						for j := range byte(20) { // more in all than a batch
+							if !yield(policy.AgentID{15: i, 14: j}, deny) {
+								return
+							}
+						}
+					}
+					panic("the caller's")
+				})
+				return nil
+			}()
+			if recovered != "the caller's" {
+				t.Fatalf("recovered %v", recovered)
+			}
+			if got := decide(t, s, agent(1)); got != policy.Deny {
+				t.Errorf("what was stored before the panic is not in force: %v", got)
+			}
+			if n, err := s.Import(t.Context(), nil); n != 0 || err == nil {
+				t.Errorf("an import of nil: %d, %v", n, err)
+			}
+		})
+	}
+}
+
 func TestImportIsInForceInEveryStoreWhenItReturns(t *testing.T) {
 	for _, f := range []*fleet{newFleet(t, "memory", "redis"), newFleet(t, "sqlite", "redis"), newFleet(t, "sqlite", "local")} {
 		t.Run(f.name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/layercache/layercache/stores/layout"
 	"github.com/layercache/layercache/telemetry"
 )
 
@@ -70,7 +71,7 @@ func (c Config) withDefaults() Config {
 
 func (c Config) validate() error {
 	switch {
-	case c.Backend == nil:
+	case layout.IsNil(c.Backend):
 		return errors.New("ratelimit: Config.Backend is required")
 	case c.OnFailure > LocalShare:
 		return fmt.Errorf("ratelimit: Config.OnFailure must be Deny, AllowAny or LocalShare, got %d", c.OnFailure)

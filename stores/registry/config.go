@@ -100,7 +100,7 @@ func (c Config) Validate() error { return c.withDefaults().validate() }
 
 func (c Config) validate() error {
 	switch {
-	case c.Backend == nil:
+	case layout.IsNil(c.Backend):
 		return errors.New("registry: Config.Backend is required: somebody must know the agents")
 	case c.Link != nil && c.Local != nil:
 		return errors.New("registry: Config.Link and Config.Local exclude each other")

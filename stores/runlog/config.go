@@ -56,7 +56,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if m, ok := c.Backend.(*Memory); ok && c.Link == nil && c.Local == nil {
+	if m, ok := c.Backend.(*Memory); ok && m != nil && c.Link == nil && c.Local == nil {
 		c.Local = &m.bus // whoever shares the runs shares the changes
 	}
 	if c.Name == "" {
@@ -102,7 +102,7 @@ func (c Config) Validate() error { return c.withDefaults().validate() }
 
 func (c Config) validate() error {
 	switch {
-	case c.Backend == nil:
+	case layout.IsNil(c.Backend):
 		return errors.New("runlog: Config.Backend is required")
 	case c.Link != nil && c.Local != nil:
 		return errors.New("runlog: Config.Link and Config.Local exclude each other")

@@ -53,8 +53,12 @@ type Event struct {
 	EmittedAt time.Time
 }
 
-// NewEvent makes an event of a kind with an id of its own, so that the same Event can be appended again after a failure.
+// NewEvent makes an event of a kind with an id of its own, so that the same Event can be appended again after a failure. The kind is
+// UTF-8 and not empty.
 func NewEvent(kind string, payload any) (Event, error) {
+	if kind == "" || !utf8.ValidString(kind) {
+		return Event{}, errors.New("runlog: the kind of an event must be UTF-8 and not empty")
+	}
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)

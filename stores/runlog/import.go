@@ -100,8 +100,8 @@ type source struct {
 }
 
 func (o Original) open(run string) (*source, error) {
-	if o.Client == nil {
-		return nil, errors.New("runlog: Original.Client is required")
+	if err := l2.CheckClient(o.Client); err != nil {
+		return nil, fmt.Errorf("runlog: Original.Client: %w", err)
 	}
 	if o.Prefix == "" {
 		o.Prefix = "run"

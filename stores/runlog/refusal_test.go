@@ -157,3 +157,11 @@ func TestATenantIsTheBackends(t *testing.T) {
 		}
 	}
 }
+
+func TestAnEventOfNoKindIsNotMade(t *testing.T) {
+	for _, kind := range []string{"", "a\xff"} { // JSON would have another kind in place of the second
+		if e, err := runlog.NewEvent(kind, 1); err == nil || len(e.Body) > 0 {
+			t.Errorf("%q: %s, %v", kind, e.Body, err)
+		}
+	}
+}

@@ -61,7 +61,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MemoryTTL, 10*time.Second)
 	setDefault(&c.MaxEntries, 1<<16)
 	setDefault(&c.LoadTimeout, 5*time.Second)
-	if m, ok := c.Backend.(*Memory); ok && c.Link == nil && c.Local == nil {
+	if m, ok := c.Backend.(*Memory); ok && m != nil && c.Link == nil && c.Local == nil {
 		c.Local = &m.bus // whoever shares the sessions shares the changes
 	}
 	if c.Telemetry == nil {
@@ -82,7 +82,7 @@ func (c Config) Validate() error { return c.withDefaults().validate() }
 
 func (c Config) validate() error {
 	switch {
-	case c.Backend == nil:
+	case layout.IsNil(c.Backend):
 		return errors.New("session: Config.Backend is required")
 	case c.Link != nil && c.Local != nil:
 		return errors.New("session: Config.Link and Config.Local exclude each other")
