@@ -100,8 +100,8 @@ type source struct {
 }
 
 func (o Original) open(run string) (*source, error) {
-	if err := l2.CheckClient(o.Client); err != nil {
-		return nil, fmt.Errorf("runlog: Original.Client: %w", err)
+	if layout.IsNil(o.Client) {
+		return nil, errors.New("runlog: Original.Client is required")
 	}
 	if o.Prefix == "" {
 		o.Prefix = "run"
