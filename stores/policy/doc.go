@@ -46,8 +46,8 @@
 //
 // The Authority is authoritative: a *sqlsource.Table, whose triggers also tell of what psql or an admin tool changes, or
 // Memory, which is lost with the process. What memory and Redis hold is rebuildable: eviction, FLUSHALL or a failover of
-// Redis costs misses, one read of the authority for each policy in use, and for B the first Put a wait of B. No policy is
-// lost and no old one comes back.
+// Redis costs misses, one read of the authority for each policy in use, and for B the first Put a wait of B. A Put in the first B
+// of a process's life waits until that has passed. No policy is lost and no old one comes back.
 //
 // Stores without Redis on one database poll its log at least four times in B, and a Put waits for B; Config.Sole declares
 // that there is only one. Where there is no log either, as an Authority of a third party may have none, every check asks it.

@@ -14,7 +14,9 @@
 //	for ev, err := range store.Watch(ctx) { … }                            // all agents, then each change
 //
 // List, Find and Get answer from one immutable list of all agents in this process's memory, without a round trip; a cold one is
-// read in one round trip. A change of a status, a load or the membership voids it in every process; a heartbeat does not.
+// read in one round trip. A change of a status, a load or the membership voids it in every process; a heartbeat does not. Such a
+// change returns when that is in force: in milliseconds, but for the first one after Redis is new, was emptied or failed over, and
+// in the first Config.Bound of a process's life, which wait until that has passed; RegisterAsync and the like do not wait.
 //
 // # Where the agents are
 //
