@@ -47,8 +47,8 @@ type Bus interface {
 	Tokens() Tokens
 	// Usable says whether L2 may be asked for the id: the configuration was found to fit at the first contact, Redis is not
 	// known to be out, the log has been read once or does not answer, and no invalidation of the id by this process waits to be
-	// delivered. Before the first contact it waits for one, until ctx ends, and in the first 100 ms for the first poll of the
-	// log, for a quarter of ctx's time.
+	// delivered. Before the first contact it waits for one, until ctx ends, and in the first 100 ms of a process for the first poll
+	// of the log, for a quarter of ctx's time at most.
 	Usable(ctx context.Context, id l2.ID) bool
 	// Invalidate executes the invalidation of ids at version asOf (0: none). The caller's cancellation does not stop it:
 	// it is called after a commit. It answers after one round trip per partition, or, when Redis does not answer or ctx ends
