@@ -180,11 +180,11 @@ func (c ClientConfig) check(o *redis.UniversalOptions) error {
 		return errors.New("l2: ClientConfig.Addrs is required in Mode Sentinel and Cluster")
 	}
 	for _, addr := range o.Addrs {
-		if strings.Contains(addr, "@") && !strings.HasPrefix(addr, "/") {
-			return errors.New("l2: ClientConfig.Addrs must be host:port each: a user and a password before an '@' are for Username and Password, or for URL")
-		}
 		if strings.HasPrefix(addr, "/") {
 			continue // a local socket
+		}
+		if strings.Contains(addr, "@") {
+			return errors.New("l2: ClientConfig.Addrs must be host:port each: a user and a password before an '@' are for Username and Password, or for URL")
 		}
 		_, port, err := net.SplitHostPort(addr)
 		if err != nil {

@@ -32,14 +32,19 @@ func (s *Store) Discard(ctx context.Context, values ...Unreadable) error {
 		}
 		calls[i] = call{script: discardScript, store: s, part: part, keys: keys, args: []any{hex.EncodeToString(sum[:])}}
 	}
+	return s.all(ctx, telemetry.OpDiscard, "discard", calls)
+}
+
+// all makes calls of which only matters that they were made. The error is that of the first it does not know that of.
+func (s *Store) all(ctx context.Context, op telemetry.OpName, name string, calls []call) error {
 	if len(calls) == 0 {
 		return nil
 	}
-	ctx, span := s.tel.Start(ctx, telemetry.Op{Name: telemetry.OpDiscard, Namespace: s.namespace, Keys: len(calls)})
+	ctx, span := s.tel.Start(ctx, telemetry.Op{Name: op, Namespace: s.namespace, Keys: len(calls)})
 	var err error
 	for _, a := range do(ctx, s.client, calls) {
 		if a.err != nil {
-			err = fmt.Errorf("l2: discard: %w", a.err)
+			err = fmt.Errorf("l2: %s: %w", name, a.err)
 			break
 		}
 	}

@@ -28,19 +28,7 @@ func (s *Store) Release(ctx context.Context, leases ...FillLease) error {
 			args: []any{string(l.Nonce)},
 		}
 	}
-	if len(calls) == 0 {
-		return nil
-	}
-	ctx, span := s.tel.Start(ctx, telemetry.Op{Name: telemetry.OpL2Fill, Namespace: s.namespace, Keys: len(calls)})
-	var err error
-	for _, a := range do(ctx, s.client, calls) {
-		if a.err != nil {
-			err = fmt.Errorf("l2: release: %w", a.err)
-			break
-		}
-	}
-	span.End(outcomeOf(err), err)
-	return err
+	return s.all(ctx, telemetry.OpL2Fill, "release", calls)
 }
 
 var releaseScript = load("release")

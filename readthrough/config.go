@@ -92,7 +92,7 @@ type Config[K comparable, V any] struct {
 	// the load goes on for the others. From 1 ms to 10 min; 0: 5 s.
 	LoadTimeout time.Duration
 	// MaxLoads bounds the loads under way in the authority, fills included; more wait for a slot, within LoadTimeout. One key's
-	// loads take a quarter of them at most, and may always take two. A loader that reads the same cache needs a slot for each
+	// loads and fills take a quarter of them at most, or two. A loader that reads the same cache needs a slot for each
 	// level. 0: 64.
 	MaxLoads int
 	// AwaitOther is how long a load waits for another process's load of the same key before it asks the authority itself.

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -408,53 +407,4 @@ func (e eachFails) LoadMany(_ context.Context, keys []string) (batch, error) {
 		answer.Failed[key] = errBroken
 	}
 	return answer, nil
-}
-
-// Of more batches at once than a key may have of the slots, those that wait stay batches.
-func TestBatchesBeyondTheShareOfTheirKeysStayBatches(t *testing.T) {
-	for name, part := range map[string]struct {
-		maxLoads, keys, batches int
-		tokens                  bool
-	}{
-		"plain":  {maxLoads: 64, keys: 1000, batches: 20},
-		"tokens": {maxLoads: 8, keys: 200, batches: 4, tokens: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				src := newSource(nil)
-				keys := make([]string, part.keys)
-				for i := range keys {
-					keys[i] = fmt.Sprint("k", i)
-					src.put(keys[i], i)
-				}
-				const takes = 100 * time.Millisecond
-				src.on = func(context.Context, string) error { <-time.After(takes); return nil }
-				c := open(t, config{Name: "test", Loader: batcher{src}, MaxLoads: part.maxLoads, Bound: time.Hour})
-				ready(t, c)
-				var wg sync.WaitGroup
-				began := time.Now()
-				for range part.batches {
-					r, err := c.InvalidateAllAsync(t.Context(), 0)
-					if err != nil {
-						t.Fatal(err)
-					}
-					var opts []readthrough.Option
-					if part.tokens {
-						opts = append(opts, readthrough.AtLeast(r.Token()))
-					}
-					wg.Go(func() {
-						m, err := c.GetMany(t.Context(), keys, opts...)
-						if err != nil || len(m) != len(keys) {
-							t.Errorf("%d of %d keys: %v", len(m), len(keys), err)
-						}
-					})
-					synctest.Wait()
-				}
-				wg.Wait()
-				if n, took := src.loads.Load(), time.Since(began); n > 0 || took > 3*takes {
-					t.Errorf("%s, with %d batches and %d single loads", took, src.batches.Load(), n)
-				}
-			})
-		})
-	}
 }

@@ -118,6 +118,38 @@ func (b batcher) LoadMany(ctx context.Context, keys []string) (batch, error) {
 	return answer, nil
 }
 
+// memoryLog is an authority's change log.
+type memoryLog struct {
+	mu   sync.Mutex // guards the fields below
+	page invalidation.Page
+	err  error
+}
+
+func (l *memoryLog) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+}
+
+func (l *memoryLog) add(id string, asOf uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.page.Changes = append(l.page.Changes, invalidation.Change{ID: id, AsOf: asOf})
+	l.page.Head = asOf
+}
+
+func (l *memoryLog) Changes(_ context.Context, after uint64, _ int) (invalidation.Page, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	page := invalidation.Page{Head: l.page.Head, Trimmed: l.page.Trimmed}
+	for _, c := range l.page.Changes {
+		if c.AsOf > after {
+			page.Changes = append(page.Changes, c)
+		}
+	}
+	return page, l.err
+}
+
 // gate holds whoever passes it until it is opened.
 type gate struct {
 	arrived chan struct{} // one token for each arrival

@@ -244,12 +244,13 @@ func TestServeStaleAnswersMoreThanABatchAtTheDeadline(t *testing.T) {
 // The lease is asked for first.
 func TestServeStaleAnswersWhereTheTimeEndsBeforeALeaseHasCome(t *testing.T) {
 	proxy := redistest.NewProxy(t, redistest.Start(t).Addr())
-	src := newSource(map[string]int{"k": 1})
+	src := newSource(map[string]int{"k": 1, "l": 2})
 	c := open(t, config{
 		Name: "test", Redis: proxy.Client(), Loader: src, Bound: 500 * time.Millisecond, Mode: readthrough.ServeStale(time.Hour),
 	})
 	ready(t, c)
 	wantGet(t, c, "k", 1)
+	wantGet(t, c, "l", 2)
 	redistest.Eventually(t, 10*time.Second, "a lease that nobody uses ends", func() bool {
 		e, ok := c.Held("k")
 		return ok && e.Stale
@@ -258,7 +259,7 @@ func TestServeStaleAnswersWhereTheTimeEndsBeforeALeaseHasCome(t *testing.T) {
 	src.fail(errBroken)
 	for name, read := range map[string]func(ctx context.Context) error{
 		"Get":     func(ctx context.Context) error { _, err := c.Get(ctx, "k"); return err },
-		"GetMany": func(ctx context.Context) error { _, err := c.GetMany(ctx, []string{"k"}); return err },
+		"GetMany": func(ctx context.Context) error { _, err := c.GetMany(ctx, []string{"l"}); return err },
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		if err := read(ctx); err != nil {

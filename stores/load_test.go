@@ -338,13 +338,14 @@ func TestAFileWithAFaultIsRefusedWithKeyAndLine(t *testing.T) {
 func TestAVariableWithAFaultIsRefusedAndItsValueNotShown(t *testing.T) {
 	const secret = "hunter2"
 	for name, want := range map[string]string{
-		"LAYERCACHE_STORAGE_REDIS_ULR":       "unknown variable",
-		"LAYERCACHE_STORAGE":                 "unknown variable",
-		"LAYERCACHE_storage_redis_url":       "unknown variable",
-		"LAYERCACHE_":                        "unknown variable",
-		"LAYERCACHE_STORAGE_REDIS_POOL_SIZE": "must be an integer",
-		"LAYERCACHE_STORAGE_REDIS_TLS":       "must be true or false",
-		"LAYERCACHE_CACHE_POLICY_TTL":        "must be a duration without quotes",
+		"LAYERCACHE_STORAGE_REDIS_ULR":          "unknown variable",
+		"LAYERCACHE_STORAGE":                    "unknown variable",
+		"LAYERCACHE_storage_redis_url":          "unknown variable",
+		"LAYERCACHE_":                           "unknown variable",
+		"LAYERCACHE_STORAGE_REDIS_POOL_SIZE":    "must be an integer",
+		"LAYERCACHE_STORAGE_REDIS_TLS":          "must be true or false",
+		"LAYERCACHE_CACHE_POLICY_TTL":           "must be a duration without quotes",
+		"LAYERCACHE_CACHE_RATELIMIT_ON_FAILURE": "must be deny, allow or local_share",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, secret)

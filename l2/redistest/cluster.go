@@ -96,7 +96,7 @@ func (c *Cluster) AddReplicas() {
 // are moved to and fro before every node has heard of it from the others.
 func (c *Cluster) Move(slot int, from, to *Server) {
 	c.t.Helper()
-	c.BeginMove(slot, from, to).End()
+	c.beginMove(slot, from, to).End()
 }
 
 // Moving is a slot on its way from one primary to another.
@@ -106,8 +106,14 @@ type Moving struct {
 	from, to *Server
 }
 
-// BeginMove begins what Move does, for a test to go on with.
-func (c *Cluster) BeginMove(slot int, from, to *Server) *Moving {
+// BeginMove begins to hand the slot of a key over to another primary, for a test to go on with. The slot has not moved before.
+func (c *Cluster) BeginMove(key string) *Moving {
+	c.t.Helper()
+	slot, from := c.Slot(key)
+	return c.beginMove(slot, from, c.Nodes[(slices.Index(c.Nodes, from)+1)%len(c.Nodes)])
+}
+
+func (c *Cluster) beginMove(slot int, from, to *Server) *Moving {
 	c.t.Helper()
 	to.Do("CLUSTER", "SETSLOT", slot, "IMPORTING", from.Do("CLUSTER", "MYID"))
 	from.Do("CLUSTER", "SETSLOT", slot, "MIGRATING", to.Do("CLUSTER", "MYID"))

@@ -194,7 +194,7 @@ func (s *Store) imported(ctx context.Context, documents iter.Seq2[AgentID, *Docu
 	over := false
 	defer func() {
 		if !over { // the caller's iterator has panicked, and what came before is stored
-			_, _ = s.cache.InvalidateAllAsync(context.WithoutCancel(ctx), 0)
+			_, _ = s.cache.InvalidateAllAsync(ctx, 0)
 		}
 	}()
 	var broken error

@@ -1,15 +1,14 @@
 -- list: reads all agents.
 --
 -- KEYS  1 index
--- ARGV  1 prefix of records   2 a random word; after a scan also: 3 run id of the server that was scanned, '' if any would do
---       4… encoded ids that it has found
+-- ARGV  1 prefix of records   2 a random word   3… encoded ids that a scan has found
 -- Returns whether the index is whole, the time (s, µs), the ms after which the first record ends (-1: none does), and the
 --       encoded ids and their documents, in the same order, each list as one string: with a newline after each id, a zero
 --       byte after each document. Neither is in what it ends; a document that holds a zero byte is none, and empty here.
 --       Thousands of elements would cost more than all the rest.
 -- Invariant: only a scan that began and ended with the same index makes it whole. It leaves its word in the index at its
---       begin (a call without a scan) and must find it there at its end; who loses the index loses the word. While the slot
---       moves nothing is taken for gone, and a scan of the server that it has come from has not seen what came before.
+--       begin (a call without ids) and must find it there at its end; who loses the index loses the word. While the slot
+--       moves nothing is taken for gone.
 
 local never = 9000000000000000 -- the score of what does not end by itself
 local mark = '?' .. ARGV[2]
@@ -18,18 +17,12 @@ local mark = '?' .. ARGV[2]
 -- the node that it comes to answers that there is none.
 local function settled() redis.call('EXISTS', ARGV[1] .. '!', ARGV[1] .. '?') end
 
--- elsewhere says whether it was another server that was scanned. One that may not tell which it is counts as the same.
-local function elsewhere()
-  local server = ARGV[3] ~= '' and redis.pcall('INFO', 'server')
-  return type(server) == 'string' and not string.find(server, 'run_id:' .. ARGV[3], 1, true)
-end
-
-for i = 4, #ARGV do -- a full Redis refuses only what is new: without it the list would not be whole
-  if not redis.call('ZSCORE', KEYS[1], ARGV[i]) then redis.call('ZADD', KEYS[1], 0, ARGV[i]) end
+for i = 3, #ARGV do -- a full Redis refuses only what is new: without it the list would not be whole
+  if ARGV[i] ~= '' and not redis.call('ZSCORE', KEYS[1], ARGV[i]) then redis.call('ZADD', KEYS[1], 0, ARGV[i]) end
 end
 local whole = redis.call('ZSCORE', KEYS[1], '!') and 1 or 0
 if whole == 0 then
-  if #ARGV > 2 and redis.call('ZSCORE', KEYS[1], mark) and not elsewhere() then
+  if #ARGV > 2 and redis.call('ZSCORE', KEYS[1], mark) then
     settled() -- else the scan was of one node
     redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '-inf') -- every scan's word: the others find the index whole
     redis.call('ZADD', KEYS[1], '+inf', '!')

@@ -91,13 +91,11 @@ func (r *Redis) list(ctx context.Context, scan bool) (reply, error) {
 }
 
 // look runs list.lua once.
-func (r *Redis) look(ctx context.Context, mark string, seen *scan) (reply, error) {
-	args := []any{r.records, mark}
-	if seen != nil {
-		args = append(args, seen.server)
-		for _, encoded := range seen.found {
-			args = append(args, encoded)
-		}
+func (r *Redis) look(ctx context.Context, mark string, found []string) (reply, error) {
+	args := make([]any, 2, 2+len(found))
+	args[0], args[1] = r.records, mark
+	for _, encoded := range found {
+		args = append(args, encoded)
 	}
 	out, err := listScript.Run(ctx, r.client, []string{r.index}, args...)
 	if err != nil {
@@ -110,11 +108,11 @@ func (r *Redis) look(ctx context.Context, mark string, seen *scan) (reply, error
 func (r *Redis) scanned(ctx context.Context) (reply, error) {
 	mark := word()
 	for range wholeTries {
-		seen, err := r.scan(ctx)
+		found, err := r.scan(ctx)
 		if err != nil {
 			return reply{}, layout.Failed(ctx, err)
 		}
-		answer, err := r.look(ctx, mark, seen) // if the index is not whole, the next scan begins with the mark in it
+		answer, err := r.look(ctx, mark, found) // if the index is not whole, the next scan begins with the mark in it
 		if err != nil || answer.whole {
 			return answer, err
 		}
@@ -207,26 +205,17 @@ func (r *Redis) fetch(ctx context.Context) (answer reply, ok bool, err error) {
 // never is the score of what does not end by itself.
 const never = "9000000000000000"
 
-// scan is what a scan of the keyspace has found.
-type scan struct {
-	server string   // run id of the server of a Cluster that was scanned; "" if it does not say, and where there is one only
-	found  []string // encoded ids
-}
-
-// scan finds the records that there are. None of its pattern's bytes is a glob: neither prefix nor tenant may hold one.
-func (r *Redis) scan(ctx context.Context) (*scan, error) {
+// scan finds the records that there are, by the encoded ids. None of its bytes is a glob: neither prefix nor tenant may
+// hold one. The first of the answer is empty: it says that there was a scan.
+func (r *Redis) scan(ctx context.Context) ([]string, error) {
 	var node redis.Cmdable = r.client
-	seen := &scan{}
 	if cluster, ok := r.client.(*redis.ClusterClient); ok {
-		master, err := cluster.MasterForKey(ctx, r.index) // Tagged: all of them are there
-		if err != nil {
+		var err error
+		if node, err = r.owner(ctx, cluster); err != nil { // Tagged: all of them are there
 			return nil, err
 		}
-		if seen.server, err = runID(ctx, master); err != nil {
-			return nil, err
-		}
-		node = master
 	}
+	found := []string{""}
 	for cursor := uint64(0); ; {
 		keys, next, err := node.Scan(ctx, cursor, r.records+"*", 1000).Result()
 		if err != nil {
@@ -235,28 +224,32 @@ func (r *Redis) scan(ctx context.Context) (*scan, error) {
 		for _, key := range keys {
 			// What is no id of ours is nobody's record, and might be one of the index's own words, or break its answers.
 			if encoded := strings.TrimPrefix(key, r.records); isEncoded(encoded) {
-				seen.found = append(seen.found, encoded)
+				found = append(found, encoded)
 			}
 		}
 		if cursor = next; cursor == 0 {
-			return seen, nil
+			return found, nil
 		}
 	}
 }
 
-// runID is what a server calls itself for as long as it runs, "" if it does not say.
-func runID(ctx context.Context, node *redis.Client) (string, error) {
-	info, err := node.Info(ctx, "server").Result()
-	var refused redis.Error
-	switch {
-	case errors.As(err, &refused):
-		return "", nil
-	case err != nil:
-		return "", err
+// owner is the server of a Cluster that has the agents. The client may not have heard yet that it is another one: a scan of the
+// one before finds none.
+func (r *Redis) owner(ctx context.Context, cluster *redis.ClusterClient) (node *redis.Client, err error) {
+	for range 2 {
+		if node, err = cluster.MasterForKey(ctx, r.index); err != nil {
+			return nil, err
+		}
+		if err = node.Exists(ctx, r.index).Err(); !redis.HasErrorPrefix(err, "MOVED") {
+			break
+		}
+		// This reads anew who has which slot; to be told by MOVED does so some time later.
+		_ = cluster.ForEachMaster(ctx, func(context.Context, *redis.Client) error { return nil })
 	}
-	_, id, _ := strings.Cut(info, "run_id:")
-	id, _, _ = strings.Cut(id, "\r\n")
-	return id, nil
+	if redis.HasErrorPrefix(err, "ASK") {
+		err = nil // it has the slot, which moves away, and the index no more
+	}
+	return node, err
 }
 
 // isEncoded says whether a text is made of what encoded ids are made of.

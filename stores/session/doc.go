@@ -23,12 +23,12 @@
 //
 // # How old an answer may be
 //
-// When Save or Delete return nil, no Load in any process answers from before them. That takes milliseconds, but for the first one
-// after Redis is new, was emptied or failed over, and in the first Config.Bound of a process's life, which waits until that has
-// passed; SaveAsync and DeleteAsync do not wait. Before, and whatever fails, an answer is
-// at most Config.Bound old. If a writer dies between its write and the telling, or does not learn whether its write
-// happened, then Config.MemoryTTL is the bound. Programs that write the sessions without this package tell nobody:
-// Config.Foreign is for them, with no answer from memory at all, or none older than Config.ForeignTTL.
+// When Save or Delete return nil, no Load in any process answers from before them. That takes milliseconds, but for the first
+// one after Redis is new, was emptied or failed over, and in the first Config.Bound of a process's life, which waits until
+// that has passed; SaveAsync and DeleteAsync do not wait. Before, and whatever fails, an answer is at most Config.Bound old.
+// If a writer dies between its write and the telling, or does not learn whether its write happened, then Config.MemoryTTL is
+// the bound. Programs that write the sessions without this package tell nobody: Config.Foreign is for them, with no answer
+// from memory at all, or none older than Config.ForeignTTL.
 //
 // # Concurrency
 //
